@@ -1,0 +1,61 @@
+"""Conditions: the truth that the phase is derived from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from paceline.api.status import Condition
+
+COMPLETE = "Complete"
+FAILED = "Failed"
+SUSPENDED = "Suspended"
+RUNNING = "Running"
+RECOVERING = "Recovering"
+READY = "Ready"
+
+
+class Reason:
+    """Reasons of conditions, which programs may rely on."""
+
+    WAITING_FOR_PODS = "WaitingForPods"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_ERROR = "ImageError"
+    CONFIG_ERROR = "ConfigError"
+    INVALID_RECIPE = "InvalidRecipe"
+    INVALID_TEMPLATE = "InvalidTemplate"
+    GANG_RUNNING = "GangRunning"
+    BACKOFF = "Backoff"
+    RESIZED = "Resized"
+    SUSPEND_REQUESTED = "SuspendRequested"
+    RESUMED = "Resumed"
+    SUCCEEDED = "AllWorkersSucceeded"
+    MAX_RESTARTS_EXCEEDED = "MaxRestartsExceeded"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    STARTUP_TIMEOUT = "StartupTimeout"
+
+
+def find(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    return next((c for c in conditions if c.type == type_), None)
+
+
+def holds(conditions: Iterable[Condition], type_: str) -> bool:
+    found = find(conditions, type_)
+    return found is not None and found.status == "True"
+
+
+def put(
+    conditions: list[Condition], type_: str, status: bool, reason: str, message: str, *, now: datetime, generation: int
+) -> list[Condition]:
+    """A new list with this condition in it; its transition time moves only when its status does."""
+    old = find(conditions, type_)
+    wanted = "True" if status else "False"
+    new = Condition(
+        type=type_,
+        status="True" if status else "False",
+        observed_generation=generation,
+        last_transition_time=old.last_transition_time if old and old.status == wanted else now,
+        reason=reason,
+        message=message,
+    )
+    return [new if c.type == type_ else c for c in conditions] if old else [*conditions, new]

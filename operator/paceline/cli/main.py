@@ -1,0 +1,111 @@
+"""`paceline`: the operator itself, and what a user asks of it from a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from paceline import __version__
+from paceline.api.crd import training_job_crd
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Multi-node PyTorch training on Kubernetes.")
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """The recipes' schemas, as the trainer published them (`make crds`)."""
+    text = files("paceline.api").joinpath("recipes.json").read_text(encoding="utf-8")
+    loaded: dict[str, dict[str, Any]] = json.loads(text)
+    return loaded
+
+
+@app.command()
+def operator(
+    trainer_image: Annotated[
+        str, typer.Option(envvar="PACELINE_TRAINER_IMAGE", help="Image of jobs that name a recipe and no image.")
+    ],
+    metrics_port: Annotated[int, typer.Option(help="Port of /metrics, /healthz and /readyz (HTTP).")] = 8080,
+    progress_port: Annotated[int, typer.Option(help="Port of the progress endpoint (HTTPS).")] = 8443,
+    progress_host: Annotated[
+        str, typer.Option(help="Name of the progress service, SERVICE.NAMESPACE.svc; empty: none.")
+    ] = "",
+    progress_tls_dir: Annotated[Path, typer.Option(help="Folder with ca.crt, tls.crt and tls.key.")] = Path(
+        "/etc/paceline/tls"
+    ),
+    lease_namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the leader's lease.")
+    ] = "default",
+    identity: Annotated[
+        str, typer.Option(envvar="POD_NAME", help="Who holds the lease. Default: host and process id.")
+    ] = "",
+    pod_ip: Annotated[
+        str, typer.Option(envvar="POD_IP", help="Address behind the progress service while leading.")
+    ] = "",
+    log_format: Annotated[str, typer.Option(help="json or text.")] = "json",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the operator (the chart does this)."""
+    from paceline.shell import logging, operator  # the other commands need none of it
+
+    logging.setup(log_level, log_format)
+    options = operator.Options(
+        trainer_image=trainer_image,
+        metrics_port=metrics_port,
+        progress_port=progress_port,
+        progress_host=progress_host,
+        progress_tls_dir=progress_tls_dir,
+        lease_namespace=lease_namespace,
+        identity=identity,
+        pod_ip=pod_ip,
+    )
+    raise typer.Exit(asyncio.run(operator.serve(options, catalogue())))
+
+
+@app.command()
+def crds() -> None:
+    """Print the CustomResourceDefinitions as YAML."""
+    typer.echo("# Generated from operator/paceline/api by `make crds`; do not edit.")
+    typer.echo(yaml.safe_dump(training_job_crd(), sort_keys=False, width=120, allow_unicode=True), nl=False)
+
+
+@app.command()
+def recipes(name: Annotated[str, typer.Argument(help="A recipe, to see its parameters.")] = "") -> None:
+    """List the recipes, or one recipe's parameters."""
+    known = catalogue()
+    if not name:
+        for each, schema in sorted(known.items()):
+            typer.echo(f"{each:24} {schema.get('description', '')}")
+        return
+    if name not in known:
+        typer.echo(f"there is no recipe {name!r}; there are: {', '.join(sorted(known))}", err=True)
+        raise typer.Exit(2)
+    for param, schema in known[name]["properties"].items():
+        bounds = "".join(
+            f" {word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema
+        )
+        choices = f" one of {schema['enum']}" if "enum" in schema else ""
+        kind = f"{schema.get('type', '')}{bounds}{choices}, default {json.dumps(schema.get('default'))}"
+        typer.echo(f"{param:20} {schema.get('description', '')} ({kind})")
+
+
+@app.command()
+def watch(
+    name: Annotated[str, typer.Argument(help="The TrainingJob, as NAME or tj/NAME.")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace. Default: the context's.")] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+) -> None:
+    """Follow a TrainingJob live until it ends; exits 0 when it succeeded, 1 when it failed."""
+    from paceline.cli.watch import follow
+
+    raise typer.Exit(follow(name.removeprefix("tj/"), namespace, context))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)

@@ -1,0 +1,1 @@
+"""The loop: caches and a queue of keys in, plans executed."""

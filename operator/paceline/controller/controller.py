@@ -1,0 +1,251 @@
+"""The loop: events become keys, a worker takes a key, observes the caches, plans, executes, patches the status once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from pydantic import ValidationError
+
+from paceline.api.base import ApiModel
+from paceline.api.status import TrainingJobStatus
+from paceline.api.trainingjob import TrainingJob
+from paceline.controller.executor import Executor, RefusedError
+from paceline.controller.metrics import Metrics
+from paceline.controller.queue import Queue
+from paceline.kube.client import ApiError, Client, Json
+from paceline.kube.reflector import Store
+from paceline.plan.observed import NodeRecord, Observed, PodRecord, Report
+from paceline.plan.recipes import Catalogue
+from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
+from paceline.render.pods import Installation
+
+log = logging.getLogger(__name__)
+
+# Reconciles in flight. Each mostly waits for the API server; the client bounds the requests themselves.
+WORKERS = 64
+
+
+@dataclass
+class Entry:
+    """What is kept of one job besides its pods."""
+
+    job: TrainingJob
+    report: Report | None = None
+    refused: str = ""
+    refused_at: float = 0.0
+    refused_generation: int = 0
+    pods: dict[str, PodRecord] = field(default_factory=dict)
+
+
+class Controller:
+    def __init__(
+        self,
+        client: Client,
+        here: Installation,
+        recipes: Catalogue,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.metrics, self._clock, self._recipes = metrics, clock, recipes
+        self._changed: list[Callable[[TrainingJob, Iterable[PodRecord]], None]] = []
+        self._gone: list[Callable[[str], None]] = []
+        self.queue = Queue(time.monotonic)
+        self.pods: Store[PodRecord] = Store(self._pod_changed)
+        self.nodes: Store[NodeRecord] = Store(self._node_changed)
+        self._executor = Executor(client, self.pods, here, clock)
+        self._jobs: dict[str, Entry] = {}  # by uid
+        self._uids: dict[str, str] = {}  # namespace/name -> uid
+        self._pods_of: dict[str, dict[str, PodRecord]] = {}  # by job uid
+        self._unready: frozenset[str] = frozenset()
+
+    def on_change(self, told: Callable[[TrainingJob, Iterable[PodRecord]], None]) -> None:
+        """``told(job, pods)`` after every reconcile."""
+        self._changed.append(told)
+
+    def on_gone(self, told: Callable[[str], None]) -> None:
+        """``told(uid)`` when a job is gone."""
+        self._gone.append(told)
+
+    # -- events in -------------------------------------------------------------------------------------------------
+
+    def job_event(self, obj: Json, *, deleted: bool) -> None:
+        meta = obj["metadata"]
+        key, uid = f"{meta['namespace']}/{meta['name']}", meta["uid"]
+        if deleted:
+            self._forget(key, uid)
+            return
+        try:
+            job = TrainingJob.parse(obj)
+        except ValidationError as error:  # only an object stored under an older schema can be invalid
+            log.error("job is not of this schema: %s", error, extra={"job": key})
+            return
+        if self._uids.get(key, uid) != uid:
+            self._forget(key, self._uids[key])
+        self._uids[key] = uid
+        self._keep(uid, job)
+        self._added(key)
+
+    def report(self, uid: str, report: Report) -> None:
+        """Progress of a job, from the progress server or its log."""
+        entry = self._jobs.get(uid)
+        if entry is not None:
+            entry.report = report
+            self._added(entry.job.key)
+
+    def report_of(self, uid: str) -> Report | None:
+        entry = self._jobs.get(uid)
+        return entry.report if entry else None
+
+    def job_by_key(self, key: str) -> TrainingJob | None:
+        entry = self._jobs.get(self._uids.get(key, ""))
+        return entry.job if entry else None
+
+    def jobs(self) -> int:
+        return len(self._jobs)
+
+    def _keep(self, uid: str, job: TrainingJob) -> None:
+        """The newer of two versions: the answer to our own patch may be ahead of the watch."""
+        entry = self._jobs.get(uid)
+        if entry is None:
+            self._jobs[uid] = Entry(job)
+        elif int(job.metadata.resource_version) >= int(entry.job.metadata.resource_version):
+            entry.job = job
+
+    def _forget(self, key: str, uid: str) -> None:
+        self._jobs.pop(uid, None)
+        if self._uids.get(key) == uid:
+            del self._uids[key]
+        self.queue.forget(key)
+        for told in self._gone:
+            told(uid)
+
+    def _pod_changed(self, before: PodRecord | None, after: PodRecord | None) -> None:
+        pod = after or before
+        assert pod is not None
+        mine = self._pods_of.setdefault(pod.job_uid, {})
+        if before is not None and (after is None or after.uid != before.uid):
+            mine.pop(before.uid, None)
+        if after is not None:
+            mine[after.uid] = after
+        if not mine:
+            del self._pods_of[pod.job_uid]
+        self._added(f"{pod.namespace}/{pod.job_name}")
+
+    def _node_changed(self, before: NodeRecord | None, after: NodeRecord | None) -> None:
+        # A node that is gone from the API is as lost as one that is not ready.
+        lost_before = before is None or not before.ready
+        lost_after = after is None or not after.ready
+        if lost_before == lost_after:
+            return
+        node = after or before
+        assert node is not None
+        self._unready = (self._unready | {node.name}) if lost_after else (self._unready - {node.name})
+        for pod in self.pods.values():
+            if pod.node == node.name:
+                self._added(f"{pod.namespace}/{pod.job_name}")
+
+    def _added(self, key: str) -> None:
+        if key in self._uids:
+            self.queue.add(key)
+            self.metrics.queue_adds.inc()
+            self.metrics.queue_depth.set(len(self.queue))
+
+    # -- the work --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key, waited = await self.queue.take()
+            self.metrics.queue_latency.observe(waited)
+            self.metrics.queue_depth.set(len(self.queue))
+            try:
+                with self.metrics.reconcile_duration.time():
+                    await self._reconcile(key)
+                self.queue.forget(key)
+                self.metrics.reconcile_total.labels("success").inc()
+            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+                self._failed(key, error, expected=True)
+            except (
+                Exception
+            ) as error:  # one job's trouble must not end the others' work; it is counted, told and retried
+                self._failed(key, error, expected=False)
+            finally:
+                self.queue.done(key)
+
+    def _failed(self, key: str, error: Exception, *, expected: bool) -> None:
+        delay = self.queue.retry(key)
+        self.metrics.queue_retries.inc()
+        self.metrics.reconcile_total.labels("error").inc()
+        tell = log.warning if expected else log.exception
+        tell("reconcile failed, again in %.1f s: %s", delay, error, extra={"job": key})
+
+    async def _reconcile(self, key: str) -> None:
+        entry = self._jobs.get(self._uids.get(key, ""))
+        if entry is None:
+            return
+        job, now = entry.job, self._clock()
+        self._expire_refusal(entry, now)
+        decided = plan(job, self._observe(entry), now, self._recipes)
+        try:
+            await self._executor.run(job, decided.actions)
+        except RefusedError as error:
+            entry.refused, entry.refused_at, entry.refused_generation = str(error), now, job.metadata.generation
+            log.warning("%s", error, extra={"job": key})
+            decided = plan(job, self._observe(entry), now, self._recipes)
+        for action in decided.actions:
+            log.info("%s", action, extra={"job": key})
+        await self._patch(entry, job, decided.status)
+        if decided.wake_at is not None:
+            self.queue.add_after(key, decided.wake_at - self._clock())
+        for told in self._changed:
+            told(job, self._pods_of.get(job.metadata.uid, {}).values())
+
+    def _observe(self, entry: Entry) -> Observed:
+        pods = tuple(self._pods_of.get(entry.job.metadata.uid, {}).values())
+        unready = self._unready & {p.node for p in pods} if self._unready else self._unready
+        return Observed(pods=pods, unready_nodes=unready, report=entry.report, refused=entry.refused)
+
+    def _expire_refusal(self, entry: Entry, now: float) -> None:
+        if entry.refused and (
+            now >= entry.refused_at + REFUSED_RETRY_SECONDS or entry.job.metadata.generation != entry.refused_generation
+        ):
+            entry.refused = ""
+
+    async def _patch(self, entry: Entry, job: TrainingJob, status: TrainingJobStatus) -> None:
+        """At most one write, and none where nothing changed."""
+        patch = merge_patch(_wire(job.status), _wire(status))
+        if not patch:
+            return
+        try:
+            answer = await self._executor.patch_status(job, patch)
+        except ApiError as error:
+            if error.code in (404, 409):  # deleted meanwhile, or a namesake: the watch will tell
+                return
+            raise
+        self._keep(job.metadata.uid, TrainingJob.parse(answer))
+
+
+def _wire(model: ApiModel) -> dict[str, Any]:
+    return model.wire()
+
+
+def merge_patch(old: Any, new: Any) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7386) that makes ``old`` into ``new``; empty where they are equal."""
+    patch: dict[str, Any] = {}
+    for key in old.keys() | new.keys():
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        both = isinstance(before, dict) and isinstance(after, dict)
+        patch[key] = merge_patch(before, after) if both else after
+    return patch

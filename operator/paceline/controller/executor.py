@@ -1,0 +1,131 @@
+"""Carries out actions: renders, sends in parallel, and puts the answers into the caches before the watch brings them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from paceline.api import API_VERSION, KIND, PLURAL
+from paceline.api.trainingjob import TrainingJob
+from paceline.controller import records
+from paceline.kube.client import ApiError, Client, Json
+from paceline.kube.reflector import Store
+from paceline.plan.actions import Action, Announce, CreateRendezvous, CreateWorker, DeleteJob, DeletePod
+from paceline.plan.observed import PodRecord
+from paceline.render import pods as render
+from paceline.render.pods import Installation
+
+log = logging.getLogger(__name__)
+
+# A refusal that lies in what the user wrote (or may have), not in the moment: invalid, forbidden by quota or policy.
+USERS_OWN = (400, 403, 422)
+
+
+class RefusedError(Exception):
+    """The API server refused a pod as the template makes it. The message is the server's."""
+
+
+class Executor:
+    def __init__(self, client: Client, pods: Store[PodRecord], here: Installation, clock: Callable[[], float]) -> None:
+        self._client, self._pods, self._here, self._clock = client, pods, here, clock
+
+    async def run(self, job: TrainingJob, actions: Sequence[Action]) -> None:
+        """All actions at once. Raises RefusedError, else the first error after all have ended."""
+        results = await asyncio.gather(*(self._do(job, action) for action in actions), return_exceptions=True)
+        errors = [r for r in results if isinstance(r, BaseException)]
+        refused = next((e for e in errors if isinstance(e, RefusedError)), None)
+        if errors:
+            raise refused or errors[0]
+
+    async def patch_status(self, job: TrainingJob, patch: Json) -> Json:
+        meta = job.metadata
+        path = f"/apis/{API_VERSION}/namespaces/{meta.namespace}/{PLURAL}/{meta.name}/status"
+        # The uid makes sure that a namesake, made since, is not taken for this job.
+        return await self._client.merge_patch(path, {"metadata": {"uid": meta.uid}, "status": patch})
+
+    async def _do(self, job: TrainingJob, action: Action) -> None:
+        namespace = f"/api/v1/namespaces/{job.metadata.namespace}"
+        match action:
+            case CreateWorker(index=index, attempt=attempt, nodes=nodes):
+                await self._create_pod(render.worker(job, attempt, index, nodes, self._here))
+            case CreateRendezvous():
+                await asyncio.gather(
+                    self._create(f"{namespace}/services", render.service(job)),
+                    self._create_pod(render.rendezvous(job, self._here)),
+                )
+            case DeletePod():
+                await self._delete_pod(f"{namespace}/pods/{action.name}", action)
+            case DeleteJob():
+                path = f"/apis/{API_VERSION}/namespaces/{job.metadata.namespace}/{PLURAL}/{job.metadata.name}"
+                options = {"propagationPolicy": "Background", "preconditions": {"uid": job.metadata.uid}}
+                await self._gone_is_fine(self._client.delete(path, options))
+            case Announce():
+                await self._announce(job, action)
+
+    async def _create_pod(self, body: Json) -> None:
+        try:
+            answer = await self._create(f"/api/v1/namespaces/{body['metadata']['namespace']}/pods", body)
+        except ApiError as error:
+            if error.code in USERS_OWN:
+                raise RefusedError(f"pod {body['metadata']['name']} was refused: {error.message}") from error
+            raise
+        record = records.pod(answer) if answer else None
+        if record:
+            self._pods.put_own(f"{record.namespace}/{record.name}", record)
+
+    async def _create(self, path: str, body: Json) -> Json | None:
+        """The created object, or None where it exists already: names are deterministic, so it is the same one."""
+        try:
+            return await self._client.create(path, body)
+        except ApiError as error:
+            if error.code == 409:
+                return None
+            if error.code == 404 or (error.code == 403 and "being terminated" in error.message):
+                return None  # the namespace is going, and the job with it
+            raise
+
+    async def _delete_pod(self, path: str, action: DeletePod) -> None:
+        options: dict[str, Any] = {"preconditions": {"uid": action.uid}}
+        if action.grace_seconds is not None:
+            options["gracePeriodSeconds"] = action.grace_seconds
+        answer = await self._gone_is_fine(self._client.delete(path, options))
+        record = records.pod(answer) if answer and answer.get("kind") == "Pod" else None
+        if record:
+            self._pods.put_own(f"{record.namespace}/{record.name}", record)
+
+    async def _gone_is_fine(self, call: Any) -> Json | None:
+        try:
+            answer: Json = await call
+            return answer
+        except ApiError as error:
+            if error.code in (404, 409):  # gone, or another object of that name by now
+                return None
+            raise
+
+    async def _announce(self, job: TrainingJob, event: Announce) -> None:
+        """A Kubernetes event. Losing one harms nothing: it is logged, and the plan goes on."""
+        meta = job.metadata
+        moment = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{meta.name}.{uuid.uuid4().hex[:16]}", "namespace": meta.namespace},
+            "regarding": {
+                "apiVersion": API_VERSION, "kind": KIND, "name": meta.name, "namespace": meta.namespace, "uid": meta.uid,
+            },
+            "action": event.reason,
+            "reason": event.reason,
+            "note": event.message[:1000],
+            "type": event.type,
+            "eventTime": moment,
+            "reportingController": "paceline.dev/operator",
+            "reportingInstance": "paceline-operator",
+        }  # fmt: skip
+        try:
+            await self._client.create(f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events", body)
+        except ApiError as error:
+            log.warning("event %s not written: %s", event.reason, error, extra={"job": job.key})

@@ -1,0 +1,102 @@
+"""A work queue of keys with client-go's semantics: no key is worked on twice at once, events in between coalesce."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable
+
+BACKOFF_BASE_SECONDS = 0.2
+BACKOFF_MAX_SECONDS = 60.0
+
+
+class Queue:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self._clock = clock
+        self._ready: deque[str] = deque()
+        # When each waiting key was added (for the latency metric); a key is here or in flight, or both when it came again.
+        self._dirty: dict[str, float] = {}
+        self._in_flight: dict[str, float] = {}
+        self._later: list[tuple[float, int, str]] = []
+        self._later_at: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._order = itertools.count()
+        self._changed = asyncio.Event()
+        self.adds = 0
+        self.retries = 0
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def add(self, key: str) -> None:
+        if key in self._dirty:
+            return
+        self._dirty[key] = self._clock()
+        self.adds += 1
+        if key not in self._in_flight:
+            self._ready.append(key)
+            self._changed.set()
+
+    def add_after(self, key: str, seconds: float) -> None:
+        """Add later. One delayed entry a key: an earlier time replaces a later one."""
+        when = self._clock() + max(seconds, 0.0)
+        if self._later_at.get(key, float("inf")) <= when:
+            return
+        self._later_at[key] = when
+        heapq.heappush(self._later, (when, next(self._order), key))
+        self._changed.set()
+
+    def retry(self, key: str) -> float:
+        """Add again after this key's own exponential back-off; returns its seconds."""
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        self.retries += 1
+        delay = min(BACKOFF_BASE_SECONDS * 2 ** (count - 1), BACKOFF_MAX_SECONDS)
+        self.add_after(key, delay)
+        return float(delay)
+
+    def forget(self, key: str) -> None:
+        """The key's work went well: its back-off starts anew."""
+        self._failures.pop(key, None)
+
+    async def take(self) -> tuple[str, float]:
+        """The next key, and the seconds that it waited. Call done() when its work has ended."""
+        while True:
+            wait = self._promote()
+            if self._ready:
+                key = self._ready.popleft()
+                waited = self._clock() - self._dirty.pop(key)
+                self._in_flight[key] = self._clock()
+                return key, waited
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def done(self, key: str) -> None:
+        del self._in_flight[key]
+        if key in self._dirty:  # it came again in the meantime
+            self._ready.append(key)
+            self._changed.set()
+
+    def longest_in_flight(self) -> float:
+        """Seconds that the oldest work in progress has taken: for liveness."""
+        return max((self._clock() - since for since in self._in_flight.values()), default=0.0)
+
+    def _promote(self) -> float | None:
+        """Move what is due to the ready keys; seconds to the next, None if there is none."""
+        now = self._clock()
+        while self._later:
+            when, _, key = self._later[0]
+            if self._later_at.get(key) != when:  # replaced by an earlier time
+                heapq.heappop(self._later)
+                continue
+            if when > now:
+                return when - now
+            heapq.heappop(self._later)
+            del self._later_at[key]
+            self.add(key)
+        return None

@@ -1,0 +1,54 @@
+"""What a plan asks for. The executor renders and sends it; every action may be repeated without harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from paceline.api.status import TrainingJobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRendezvous:
+    """The headless service and the store's pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWorker:
+    index: int
+    attempt: int
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    name: str
+    uid: str
+    # Seconds from SIGTERM to SIGKILL; None: what the pod asks for.
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """The job has outlived its ttlSecondsAfterFinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """A Kubernetes event on the job."""
+
+    reason: str
+    message: str
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+Action = CreateRendezvous | CreateWorker | DeletePod | DeleteJob | Announce
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions to take now, the status that follows, and when to look again (Unix seconds) if nothing happens before."""
+
+    status: TrainingJobStatus
+    actions: tuple[Action, ...] = field(default=())
+    wake_at: float | None = None

@@ -1,0 +1,1 @@
+"""Ways in over HTTP: progress from the trainers, metrics and health for the cluster."""

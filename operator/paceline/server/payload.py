@@ -1,0 +1,92 @@
+"""A progress report on the wire: what the Kubeflow callback of transformers sends, and our trainer's model."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from paceline.api.status import Metric, Model
+from paceline.plan.observed import Report
+
+# Metrics that have a field of their own in the status.
+_STEP, _TOTAL, _EPOCH, _RATE = "current_step", "total_steps", "current_epoch", "samples_per_second"
+
+# Wire names are camelCase, as in Kubeflow's TrainerStatus.
+_WIRE = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class WireMetric(BaseModel):
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    value: Annotated[str, Field(max_length=64)]
+
+
+class WireModel(BaseModel):
+    path: str | None = Field(default=None, max_length=1024)
+    format: str | None = Field(default=None, max_length=64)
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    metrics: list[WireMetric] = Field(default=[], max_length=64)
+
+
+class TrainerStatus(BaseModel):
+    model_config = _WIRE
+
+    percent: float | None = Field(default=None, alias="progressPercentage", ge=0, le=100)
+    eta_seconds: int | None = Field(default=None, alias="estimatedRemainingSeconds", ge=0)
+    metrics: list[WireMetric] = Field(default=[], max_length=64)
+    updated: datetime | None = Field(default=None, alias="lastUpdatedTime")
+    model: WireModel | None = None
+
+
+class Payload(BaseModel):
+    """The body of a report. pydantic.ValidationError names the field that is wrong."""
+
+    model_config = _WIRE
+
+    status: TrainerStatus = Field(alias="trainerStatus")
+
+
+def to_report(payload: Payload, before: Report | None, now: float) -> Report:
+    """The report, received at Unix time ``now``; what a final report leaves out is kept from the one before."""
+    sent = payload.status
+    figures = {m.name: m.value for m in sent.metrics}
+    step, total = _integer(figures.pop(_STEP, None)), _integer(figures.pop(_TOTAL, None))
+    epoch, rate = figures.pop(_EPOCH, None), figures.pop(_RATE, None)
+    if before is not None:
+        total = before.total_steps if total is None else total
+        step = before.step if step is None else step
+        epoch, rate = epoch or before.epoch, rate or before.samples_per_second
+    if sent.percent == 100 and total is not None:
+        step = total
+    percent = sent.percent
+    if step is not None and total and percent is not None and int(percent) <= 100 * step / total < percent + 1:
+        percent = 100 * step / total  # the callback sends whole percents; the steps know better
+    metrics = tuple(Metric(name=name, value=value) for name, value in figures.items())
+    return Report(
+        time=now,
+        percent=percent,
+        step=step,
+        total_steps=total,
+        epoch=epoch,
+        eta_seconds=sent.eta_seconds,
+        samples_per_second=rate,
+        metrics=metrics or (before.metrics if before else ()),
+        model=_model(sent.model) or (before.model if before else None),
+    )
+
+
+def _model(sent: WireModel | None) -> Model | None:
+    if sent is None:
+        return None
+    metrics = [Metric(name=m.name, value=m.value) for m in sent.metrics]
+    return Model(path=sent.path, format=sent.format, sha256=sent.sha256, metrics=metrics or None)
+
+
+def _integer(text: str | None) -> int | None:
+    try:
+        number = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return int(number) if math.isfinite(number) else None

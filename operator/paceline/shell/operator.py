@@ -1,0 +1,146 @@
+"""The operator process, from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paceline.controller import records
+from paceline.controller.controller import Controller
+from paceline.controller.logs import LogFollower
+from paceline.controller.metrics import Metrics
+from paceline.kube.client import Client
+from paceline.kube.config import Cluster, load
+from paceline.kube.lease import LeadershipLostError, Lease
+from paceline.kube.reflector import Reflector
+from paceline.plan.recipes import Catalogue
+from paceline.render.names import LABEL_JOB_UID
+from paceline.render.pods import Installation
+from paceline.server import health, progress
+from paceline.server.auth import Authenticator
+from paceline.shell.endpoints import point_service_at
+from paceline.shell.kopf_shell import watch_jobs
+
+log = logging.getLogger(__name__)
+
+LEASE_NAME = "paceline-operator"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this operator was started; the chart sets all of it."""
+
+    trainer_image: str
+    metrics_port: int = 8080
+    progress_port: int = 8443
+    # Host name of the progress service, SERVICE.NAMESPACE.svc; empty: no progress endpoint.
+    progress_host: str = ""
+    progress_tls_dir: Path = Path("/etc/paceline/tls")
+    lease_namespace: str = "default"
+    identity: str = ""
+    pod_ip: str = ""
+
+
+async def serve(options: Options, recipes: Catalogue) -> int:
+    """Runs until a signal (returns 0) or until leadership is lost (returns 1: the next process starts clean)."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    cluster = load()
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        client = Client(cluster, metrics.api_request)
+        stack.push_async_callback(client.close)
+        probes = health.Health(metrics)
+        stack.push_async_callback((await health.listen(probes, options.metrics_port)).cleanup)
+        identity = options.identity or f"{os.uname().nodename}-{os.getpid()}"
+        lease = Lease(client, options.lease_namespace, LEASE_NAME, identity, time.monotonic)
+        log.info("standing by", extra={"server": cluster.server, "identity": identity})
+        if not await _unless(stop, lease.acquire()):
+            return 0
+        metrics.leader.set(1)
+        stack.push_async_callback(lease.release)
+        try:
+            await _unless(stop, _lead(options, recipes, cluster, client, metrics, probes, lease, stack, stop))
+        except BaseExceptionGroup as group:
+            if group.subgroup(LeadershipLostError) is None:
+                raise
+            log.error("leadership lost: ending")
+            return 1
+    log.info("ended")
+    return 0
+
+
+async def _lead(
+    options: Options,
+    recipes: Catalogue,
+    cluster: Cluster,
+    client: Client,
+    metrics: Metrics,
+    probes: health.Health,
+    lease: Lease,
+    stack: AsyncExitStack,
+    stop: asyncio.Event,
+) -> None:
+    """All that a leader does, at once, until one part of it fails or the process is stopped."""
+    here = Installation(options.trainer_image)
+    if options.progress_host:
+        ca = (options.progress_tls_dir / "ca.crt").read_text(encoding="utf-8")
+        here = Installation(options.trainer_image, f"https://{options.progress_host}:{options.progress_port}", ca)
+    controller = Controller(client, here, recipes, metrics)
+    follower = LogFollower(client, controller.report)
+    server = progress.ProgressServer(controller, Authenticator(client, controller.pods, time.monotonic), time.time)
+    controller.on_change(follower.changed)
+    controller.on_gone(follower.gone)
+    controller.on_gone(server.forget)
+    probes.longest_reconcile = controller.queue.longest_in_flight
+    pods = Reflector(
+        client,
+        "/api/v1/pods",
+        controller.pods,
+        records.pod,
+        alive=lambda: metrics.alive("pods"),
+        labelSelector=LABEL_JOB_UID,
+    )
+    nodes = Reflector(client, "/api/v1/nodes", controller.nodes, records.node, alive=lambda: metrics.alive("nodes"))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(lease.hold())
+        group.create_task(probes.measure_lag())
+        group.create_task(pods.run())
+        group.create_task(nodes.run())
+        # A job without its pods in the cache would look like one whose pods are gone.
+        await pods.synced.wait()
+        await nodes.synced.wait()
+        if options.progress_host:
+            stack.push_async_callback(
+                (await progress.listen(server, options.progress_port, options.progress_tls_dir)).cleanup
+            )
+            service = options.progress_host.split(".")[0]
+            address = (options.identity, options.pod_ip, options.progress_port)
+            await point_service_at(client, options.lease_namespace, service, *address)
+        group.create_task(controller.run())
+        group.create_task(watch_jobs(cluster, lambda obj, deleted: controller.job_event(obj, deleted=deleted), stop))
+        log.info("watching", extra={"pods": len(controller.pods), "nodes": len(controller.nodes)})
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Waits for the work, or for the signal to stop; then the work is cancelled. True if the work ended by itself."""
+    task = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        await task
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
