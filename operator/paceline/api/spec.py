@@ -162,7 +162,7 @@ class Progress(ApiModel):
         default=None,
         min_length=1,
         max_length=512,
-        description="RE2 pattern that finds progress in the workers' log lines, by named groups: step, total, epoch, loss and any "
+        description="RE2 pattern that finds progress in the workers' log lines, by named groups: step, total, epoch, loss, any "
         r"other metric, e.g. step=(?P<step>\d+)/(?P<total>\d+) loss=(?P<loss>[\d.]+)",
         json_schema_extra=rules(
             cel("self.contains('(?P<step>')", r"logPattern needs a group named step, e.g. step=(?P<step>\d+)"),

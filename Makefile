@@ -1,0 +1,101 @@
+# Paceline. `make help` lists every target. Everything that a target needs it installs itself, once.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# embedded: a real cluster on this machine, made from nothing; kind: one in a container engine; current: kubectl's context.
+CLUSTER ?= embedded
+export CLUSTER
+
+UV_VERSION := 0.13.9
+# The project's own environment in .venv; made and brought up to date by `uv sync`, which is quick when nothing changed.
+VENV := .venv
+BIN := $(VENV)/bin
+DEVCLUSTER := $(BIN)/python -m devcluster
+ON_CLUSTER := $(DEVCLUSTER) exec --
+PYTEST := $(BIN)/pytest
+
+##@ The two commands
+.PHONY: demo test
+demo: env ## From nothing to a model trained on a real two-node cluster, live (CLUSTER=embedded|kind|current)
+	@$(BIN)/python -m tools.demo
+
+test: ## Everything the project is tested with, fast levels first, on a real API server and real kubelets
+	@bash tools/test.sh
+
+##@ Checks
+.PHONY: verify fmt lint type unit golden trainer cluster-test e2e
+verify: lint type verify-generated unit golden ## All that needs no cluster: lint, types, layers, generated files, unit and golden tests
+
+fmt: env ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: env ## ruff and the layers (import-linter)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+type: env ## Strict types
+	$(BIN)/mypy
+
+unit: env ## Pure logic: tables and hypothesis
+	$(PYTEST) -q tests/unit
+
+golden: env ## Rendered objects and CRDs against committed YAML (UPDATE_GOLDEN=1 writes them)
+	$(PYTEST) -q tests/golden
+
+trainer: env ## The trainer on this machine: CPU, gloo, two processes
+	$(PYTEST) -q tests/trainer
+
+cluster-test: env ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
+	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4
+	$(ON_CLUSTER) $(PYTEST) -q tests/cluster
+
+e2e: env cluster-up image ## Real kubelets, real torchrun, the examples as they stand
+	$(ON_CLUSTER) $(PYTEST) -q tests/e2e
+
+##@ Generated files (each has its twin in `make verify`)
+.PHONY: crds locks generated verify-generated
+generated: crds locks ## Write every generated file
+
+crds: env ## CRDs and recipe schemas from the types
+	@mkdir -p crds charts/paceline/files/crds
+	$(BIN)/python -m paceline_trainer.schemas > operator/paceline/api/recipes.json
+	$(BIN)/paceline crds > crds/paceline.dev_trainingjobs.yaml
+	cp crds/*.yaml charts/paceline/files/crds/
+
+EXPORT := uv export -q --frozen --no-dev --no-emit-workspace --format requirements-txt --no-header
+locks: env ## The images' locked requirements from uv.lock
+	uv lock -q
+	$(EXPORT) --package paceline > operator/requirements.lock
+	$(EXPORT) --package paceline-trainer > trainer_image/requirements.lock
+
+verify-generated: ## Fails where a generated file differs from what its generator writes
+	@before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
+	files="uv.lock crds operator/paceline/api/recipes.json operator/requirements.lock trainer_image/requirements.lock charts/paceline/files"; \
+	tar -cf - $$files | tar -xf - -C "$$before"; \
+	$(MAKE) -s generated; \
+	for f in $$files; do diff -ru "$$before/$$f" "$$f" || { echo "$$f was not up to date: commit what 'make generated' wrote"; exit 1; }; done
+
+##@ Cluster and images
+.PHONY: cluster-up cluster-down image
+cluster-up: env ## A two-node cluster (embedded: built and started here; the first time takes about 15 minutes)
+	$(DEVCLUSTER) up --nodes 2
+
+cluster-down: env ## Remove the cluster; caches stay
+	$(DEVCLUSTER) down
+
+image: env ## Build the operator's and the trainer's image and bring them to the nodes
+	@refs=""; for name in operator trainer; do ref=$$($(DEVCLUSTER) build-image $$name | tail -n 1); refs="$$refs $$ref"; done; \
+	$(DEVCLUSTER) load-image $$refs
+
+##@ Environment
+.PHONY: env help
+env: ## The Python environment in .venv
+	@command -v uv >/dev/null || python3 -m pip install -q uv==$(UV_VERSION)
+	@[ -x $(BIN)/python ] || echo "installing the Python environment (torch among it: about 3 GB to fetch, 2-4 minutes the first time)"
+	@uv sync -q --frozen
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

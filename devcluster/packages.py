@@ -1,0 +1,63 @@
+"""Debian packages: what is missing is installed, nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from devcluster.commands import run
+from devcluster.console import ClusterError, step
+
+# Program (or file) -> Debian package that brings it.
+NEEDED = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "buildah": "buildah",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "debootstrap": "debootstrap",
+    "nsenter": "util-linux",
+    "conntrack": "conntrack",
+    "openssl": "openssl",
+    "gcc": "gcc",
+}
+GIB = 2**30
+
+
+def missing() -> list[str]:
+    def there(what: str) -> bool:
+        return Path(what).exists() if what.startswith("/") else shutil.which(what) is not None
+
+    return sorted({package for what, package in NEEDED.items() if not there(what)})
+
+
+def install() -> None:
+    wanted = missing()
+    if not wanted:
+        return
+    if shutil.which("apt-get") is None:
+        raise ClusterError(
+            f"install with your package manager: {', '.join(wanted)} (only Debian's apt-get is automated)"
+        )
+    with step(f"installing Debian packages: {' '.join(wanted)}", "20 s"):
+        run("apt-get", "update", "-q")
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        run("apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, env=env)
+
+
+def check_machine(folder: Path, need_gib: float) -> None:
+    """Root and disk. Raises ClusterError that says what is needed and what is there."""
+    if os.geteuid() != 0:
+        raise ClusterError(
+            "the embedded cluster needs root: it makes network namespaces and mounts. Run it by sudo, "
+            "or use a cluster of yours with CLUSTER=current, or CLUSTER=kind"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free / GIB
+    if free < need_gib:
+        raise ClusterError(
+            f"not enough disk under {folder}: {need_gib:.0f} GiB are needed, {free:.1f} GiB are free. "
+            "Set PACELINE_CACHE and PACELINE_STATE to a larger disk, or free some"
+        )

@@ -1,0 +1,141 @@
+"""Small builders: a job, its pods, and a world that plays the API server to the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from paceline.api.trainingjob import TrainingJob
+from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, DeletePod, Plan
+from paceline.plan.observed import Container, Observed, PodRecord
+from paceline.plan.reconcile import plan
+from paceline.render import names
+
+NOW = 1_800_000_000.0
+RECIPES = {
+    "image-classification": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"epochs": {"type": "integer", "minimum": 1}},
+    }
+}
+
+
+def make_job(status: dict[str, Any] | None = None, generation: int = 1, **spec: Any) -> TrainingJob:
+    spec = {"image": "torch:1", "command": ["torchrun", "x.py"], "nodes": 2} | spec
+    if "recipe" in spec:
+        del spec["command"]
+    meta = {
+        "name": "job",
+        "namespace": "default",
+        "uid": "job-uid",
+        "resourceVersion": "1",
+        "generation": generation,
+        "creationTimestamp": "2026-11-23T10:00:00Z",
+    }
+    return TrainingJob.parse({"metadata": meta, "spec": spec, "status": status or {}})
+
+
+class World:
+    """Pods that come and go as the plan asks, and as a test makes them."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.job = make_job(**spec)
+        self.pods: dict[str, PodRecord] = {}
+        self.now = NOW
+        self.seen = Observed()
+        self.job_deleted = False
+        self.events: list[str] = []
+        self._uid = 0
+
+    def step(self) -> Plan:
+        """One reconcile: plan, act, take over the status."""
+        self.seen = replace(self.seen, pods=tuple(self.pods.values()))
+        decided = plan(self.job, self.seen, self.now, RECIPES)
+        for action in decided.actions:
+            match action:
+                case CreateWorker():
+                    name = names.worker_name(self.job, action.attempt, action.index)
+                    if name not in self.pods:  # AlreadyExists is a success
+                        self._add(name, "worker", action.attempt, action.index)
+                case CreateRendezvous():
+                    if "job-rdzv" not in self.pods:
+                        self._add("job-rdzv", "rendezvous", 0, 0)
+                case DeletePod():
+                    pod = self.pods.get(action.name)
+                    if pod and pod.uid == action.uid:
+                        self.pods[action.name] = replace(pod, deleting=True)
+                case DeleteJob():
+                    self.job_deleted = True
+                case _:
+                    self.events.append(action.reason)
+        self.job = self.job.model_copy(update={"status": decided.status})
+        return decided
+
+    def settle(self) -> Plan:
+        """Reconcile until nothing changes."""
+        for _ in range(20):
+            before = (self.job.status, dict(self.pods))
+            decided = self.step()
+            if (self.job.status, self.pods) == before:
+                return decided
+        raise AssertionError(f"no fixed point: {self.job.status}")
+
+    def _add(self, name: str, role: Any, attempt: int, index: int) -> None:
+        self._uid += 1
+        self.pods[name] = PodRecord(
+            namespace="default", name=name, uid=f"uid-{self._uid}", resource_version=self._uid, job_name="job", job_uid="job-uid",
+            attempt=attempt, role=role, index=index, phase="Pending", created_at=self.now,
+        )  # fmt: skip
+
+    def workers(self) -> list[PodRecord]:
+        live = [p for p in self.pods.values() if p.role == "worker" and not p.deleting]
+        return sorted(live, key=lambda p: (p.attempt, p.index))
+
+    def change(self, name: str, **fields: Any) -> None:
+        self.pods[name] = replace(self.pods[name], **fields)
+
+    def schedule_all(self) -> None:
+        for pod in list(self.pods.values()):
+            if not pod.deleting and pod.scheduled_at is None:
+                self.change(pod.name, scheduled_at=self.now, node=f"n{pod.index + 1}")
+
+    def run_all(self) -> None:
+        self.schedule_all()
+        for pod in list(self.pods.values()):
+            if not pod.deleting and pod.phase == "Pending":
+                self.change(pod.name, phase="Running", container=Container(running_since=self.now))
+
+    def end(self, name: str, exit_code: int, message: str = "", reason: str = "") -> None:
+        pod = self.pods[name]
+        ended = replace(pod.container, exit_code=exit_code, finished_at=self.now, message=message, reason=reason)
+        self.change(name, phase="Succeeded" if exit_code == 0 else "Failed", container=ended)
+
+    def reap(self) -> None:
+        """Pods that were ending are gone."""
+        self.pods = {name: pod for name, pod in self.pods.items() if not pod.deleting}
+
+    def set_spec(self, **spec: Any) -> None:
+        meta = self.job.metadata.model_copy(update={"generation": self.job.metadata.generation + 1})
+        self.job = self.job.model_copy(update={"spec": self.job.spec.model_copy(update=spec), "metadata": meta})
+
+    def condition(self, type_: str) -> tuple[str, str]:
+        found = next(c for c in self.job.status.conditions if c.type == type_)
+        return found.status, found.reason
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="session")  # the class itself: hypothesis may use it for every example
+def make_world() -> type[World]:
+    return World
+
+
+@pytest.fixture
+def job_of() -> Any:
+    return make_job

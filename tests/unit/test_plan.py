@@ -1,0 +1,381 @@
+"""The reconcile, transition by transition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from paceline.api.base import at
+from paceline.api.status import Metric
+from paceline.plan import restart
+from paceline.plan.actions import CreateRendezvous, CreateWorker
+from paceline.plan.observed import Container, Report
+
+
+def test_a_new_job_gets_its_store_and_all_workers_at_once(world):
+    decided = world.step()
+    assert decided.actions == (CreateRendezvous(), CreateWorker(0, 1, 2), CreateWorker(1, 1, 2))
+    assert (world.job.status.phase, world.job.status.attempt, world.job.status.nodes.summary) == ("Pending", 1, "0/2")
+
+
+def test_a_settled_job_asks_for_nothing(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    assert world.step().actions == ()
+
+
+def test_the_happy_life(world):
+    world.settle()
+    world.schedule_all()
+    world.settle()
+    assert world.job.status.phase == "Starting"
+    world.run_all()
+    world.settle()
+    assert world.job.status.phase == "Running"
+    assert world.condition("Running") == world.condition("Ready") == ("True", "GangRunning")
+    world.now += 60
+    for pod in world.workers():
+        world.end(pod.name, 0)
+    world.settle()
+    assert world.job.status.phase == "Succeeded"
+    assert world.condition("Complete")[0] == "True"
+    assert world.condition("Ready")[0] == "True"
+    assert world.job.status.active_seconds == 60
+    assert world.job.status.active_since is None
+    assert world.pods["job-rdzv"].deleting
+    assert not any(p.deleting for p in world.pods.values() if p.role == "worker"), "ended workers keep their logs"
+
+
+def test_one_worker_that_ended_well_is_not_yet_success(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.end(world.workers()[0].name, 0)
+    world.settle()
+    assert world.job.status.phase == "Running"
+
+
+def test_sidecars_never_keep_a_job_from_ending(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    for pod in world.workers():
+        world.change(pod.name, container=Container(running_since=world.now, exit_code=0, finished_at=world.now))
+    world.settle()
+    assert world.job.status.phase == "Succeeded"
+    assert world.workers() == [], "their pods still ran, and cleanPodPolicy Running ends them"
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"), [("Running", ["job-1-0-0", "job-1-1-0"]), ("All", []), ("None", ["job-1-0-0", "job-1-1-0"])]
+)
+def test_clean_pod_policy(make_world, policy, left):
+    world = make_world(cleanPodPolicy=policy)
+    world.settle()
+    world.run_all()
+    world.settle()
+    for pod in world.workers():
+        world.end(pod.name, 0)
+    world.settle()
+    assert [p.name for p in world.workers()] == left
+
+
+def test_why_it_waits_is_said_in_the_schedulers_words(world):
+    world.settle()
+    world.change("job-1-1-0", unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+    world.settle()
+    assert world.job.status.phase == "Pending"
+    assert "Insufficient nvidia.com/gpu" in world.job.status.message
+    assert world.condition("Running") == ("False", "Unschedulable")
+
+
+def test_an_image_that_cannot_be_pulled_is_named_and_then_given_up(make_world):
+    world = make_world(deadlines={"startupSeconds": 60})
+    world.settle()
+    world.schedule_all()
+    world.change(
+        "job-1-0-0", container=Container(waiting_reason="ErrImagePull", waiting_message="no such image: nope:1")
+    )
+    decided = world.settle()
+    assert world.condition("Running") == ("False", "ImageError")
+    assert "nope:1" in world.job.status.message
+    assert decided.wake_at == world.now + 60
+    world.now += 60
+    world.settle()
+    assert world.job.status.phase == "Failed"
+    assert world.condition("Failed") == ("True", "StartupTimeout")
+    assert "nope:1" in world.job.status.message
+
+
+def test_waiting_for_a_node_does_not_count_as_starting(make_world):
+    world = make_world(deadlines={"startupSeconds": 60})
+    world.settle()
+    world.change("job-1-0-0", unschedulable="no room")
+    world.now += 3600
+    world.settle()
+    assert world.job.status.phase == "Pending"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "cause"), [("InvalidImageName", "ImageError"), ("CreateContainerConfigError", "ConfigError")]
+)
+def test_what_no_restart_cures_fails_at_once(world, waiting, cause):
+    world.settle()
+    world.schedule_all()
+    world.change("job-1-0-0", container=Container(waiting_reason=waiting, waiting_message="secret nope not found"))
+    world.settle()
+    assert world.condition("Failed") == ("True", cause)
+    assert world.job.status.last_failure.cause == cause
+
+
+def test_a_failed_worker_restarts_the_gang_after_a_backoff(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.end("job-1-1-0", 1, "Traceback (most recent call last):\nValueError: bad")
+    decided = world.step()
+    status = world.job.status
+    assert (status.phase, status.attempt, status.restarts.job) == ("Recovering", 2, 1)
+    assert (status.last_failure.cause, status.last_failure.pod, status.last_failure.exit_code) == (
+        "CodeError",
+        "job-1-1-0",
+        1,
+    )
+    assert "ValueError: bad" in status.last_failure.message
+    assert world.condition("Recovering") == ("True", "CodeError")
+    assert all(p.deleting for p in world.pods.values() if p.role == "worker")
+    assert not world.pods["job-rdzv"].deleting, "the store serves the next attempt too"
+    world.now = decided.wake_at - 1
+    world.reap()
+    world.settle()
+    assert world.workers() == []
+    world.now = decided.wake_at
+    world.settle()
+    assert [p.name for p in world.workers()] == ["job-2-0-0", "job-2-1-0"]
+    world.run_all()
+    world.settle()
+    assert world.job.status.phase == "Running"
+    assert world.condition("Recovering")[0] == "False"
+
+
+def test_restarts_are_bounded(world):
+    for attempt in range(1, restart.MAX_RESTARTS + 2):
+        world.settle()
+        assert world.job.status.attempt == attempt
+        world.run_all()
+        world.settle()
+        world.end(world.workers()[0].name, 7, "boom")
+        decided = world.settle()
+        if decided.wake_at:
+            world.now = decided.wake_at
+        world.reap()
+    assert world.job.status.phase == "Failed"
+    assert world.condition("Failed") == ("True", "MaxRestartsExceeded")
+    assert "boom" in world.job.status.message
+    assert world.job.status.last_failure.exit_code == 7
+
+
+@pytest.mark.parametrize(("restarts", "seconds"), [(0, 5), (1, 10), (2, 20), (10, 300), (1000, 300)])
+def test_backoff_is_exponential_and_bounded(restarts, seconds):
+    assert restart.backoff_seconds(restarts) == seconds
+
+
+def test_the_worker_that_failed_first_is_blamed(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.now += 1
+    world.end("job-1-1-0", 1, "the cause")
+    world.now += 1
+    world.end("job-1-0-0", 1, "a collective error that merely noticed")
+    world.step()
+    assert world.job.status.last_failure.pod == "job-1-1-0"
+
+
+def test_torchruns_error_file_is_read(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.end(
+        "job-1-0-0",
+        1,
+        '{"message": {"message": "ValueError: bad", "extraInfo": {"py_callstack": "Traceback: line 7"}}}',
+    )
+    world.step()
+    assert world.job.status.last_failure.message == "ValueError: bad\nTraceback: line 7"
+    assert world.job.status.last_failure.cause == "CodeError"
+
+
+def test_out_of_memory_is_named(world):
+    world.settle()
+    world.run_all()
+    world.end("job-1-0-0", 137, reason="OOMKilled")
+    world.step()
+    assert world.job.status.last_failure.cause == "OutOfMemory"
+
+
+@pytest.mark.parametrize("gone", ["job-1-0-0", "job-rdzv"])
+def test_a_running_gang_that_loses_a_pod_restarts(world, gone):
+    world.settle()
+    world.run_all()
+    world.settle()
+    del world.pods[gone]
+    world.step()
+    assert world.job.status.attempt == 2
+    assert world.job.status.last_failure.pod == gone
+
+
+def test_before_it_runs_a_missing_pod_is_simply_created(world):
+    world.settle()
+    del world.pods["job-1-0-0"]
+    world.settle()
+    assert world.job.status.attempt == 1
+    assert [p.name for p in world.workers()] == ["job-1-0-0", "job-1-1-0"]
+
+
+def test_a_lost_node_is_not_waited_for(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.seen = replace(world.seen, unready_nodes=frozenset({"n2"}))
+    decided = world.step()
+    assert world.job.status.last_failure.cause == "NodeLost"
+    graces = {a.name: a.grace_seconds for a in decided.actions if hasattr(a, "grace_seconds")}
+    assert graces["job-1-1-0"] == 0, "its kubelet would never confirm a graceful delete"
+
+
+def test_suspend_and_resume(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.now += 30
+    world.set_spec(suspend=True)
+    world.settle()
+    assert world.job.status.phase == "Suspending"
+    assert all(p.deleting for p in world.pods.values())
+    world.reap()
+    world.settle()
+    assert world.job.status.phase == "Suspended"
+    assert world.condition("Suspended")[0] == "True"
+    assert world.job.status.active_seconds == 30
+    world.now += 10_000
+    world.set_spec(suspend=False)
+    world.settle()
+    assert world.job.status.attempt == 2
+    assert [p.name for p in world.workers()] == ["job-2-0-0", "job-2-1-0"]
+    assert world.condition("Suspended")[0] == "False"
+    world.run_all()
+    world.now += 5
+    for pod in world.workers():
+        world.end(pod.name, 0)
+    world.settle()
+    assert world.job.status.active_seconds == 35, "suspended time is not active time"
+
+
+def test_suspended_from_birth_makes_no_pods(make_world):
+    world = make_world(suspend=True)
+    world.settle()
+    assert world.pods == {}
+    assert (world.job.status.phase, world.job.status.attempt) == ("Suspended", 0)
+    world.set_spec(suspend=False)
+    world.settle()
+    assert world.job.status.attempt == 1
+    assert len(world.workers()) == 2
+
+
+def test_active_deadline_spans_attempts(make_world):
+    world = make_world(deadlines={"activeSeconds": 100})
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.now += 60
+    world.end("job-1-0-0", 1)
+    decided = world.settle()
+    world.reap()
+    world.now = decided.wake_at
+    world.settle()
+    world.run_all()
+    decided = world.settle()
+    assert decided.wake_at == world.job.status.active_since.timestamp() + 100
+    world.now = decided.wake_at
+    world.settle()
+    assert world.condition("Failed") == ("True", "DeadlineExceeded")
+    assert world.workers() == []
+
+
+def test_time_to_live(make_world):
+    world = make_world(ttlSecondsAfterFinished=50)
+    world.settle()
+    world.run_all()
+    for pod in world.workers():
+        world.end(pod.name, 0)
+    decided = world.settle()
+    assert decided.wake_at == int(world.now) + 50
+    world.now = decided.wake_at
+    world.settle()
+    assert world.job_deleted
+
+
+def test_scaling_starts_the_gang_again_at_the_new_size(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    world.set_spec(nodes=3)
+    world.settle()
+    assert [p.name for p in world.workers()] == ["job-2-0-0", "job-2-1-0", "job-2-2-0"]
+    assert world.job.status.restarts.job == 0, "the user asked for it: no failure"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"name": "image-clasification"}, ["spec.recipe.name", "image-clasification", "image-classification"]),
+        ({"name": "image-classification", "params": {"epoch": 3}}, ["epoch", "epochs"]),
+        ({"name": "image-classification", "params": {"epochs": 0}}, ["spec.recipe.params.epochs", "minimum"]),
+    ],
+)
+def test_a_wrong_recipe_fails_before_any_pod(make_world, recipe, words):
+    world = make_world(recipe=recipe)
+    world.settle()
+    assert world.pods == {}
+    assert world.condition("Failed") == ("True", "InvalidRecipe")
+    assert all(word in world.job.status.message for word in words), world.job.status.message
+
+
+def test_a_refused_template_is_told_and_not_hammered(world):
+    world.seen = replace(world.seen, refused="pod job-1-0-0 was refused: spec.containers[0].resources: Invalid value")
+    decided = world.step()
+    assert decided.actions == ()
+    assert decided.wake_at == world.now + 30
+    assert world.condition("Running") == ("False", "InvalidTemplate")
+    assert "Invalid value" in world.job.status.message
+
+
+def test_progress_is_merged_at_most_every_five_seconds(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    report = Report(
+        time=world.now, step=10, total_steps=40, eta_seconds=90, metrics=(Metric(name="loss", value="0.5"),)
+    )
+    world.seen = replace(world.seen, report=report)
+    world.step()
+    progress = world.job.status.progress
+    assert (progress.percent, progress.step, progress.eta) == ("25.0", 10, "1m30s")
+    world.now += 2
+    world.seen = replace(world.seen, report=replace(report, time=world.now, step=20))
+    decided = world.step()
+    assert world.job.status.progress.step == 10
+    assert decided.wake_at == int(report.time) + 5
+    for pod in world.workers():
+        world.end(pod.name, 0)
+    world.settle()
+    assert world.job.status.progress.step == 20, "the last report is never lost"
+
+
+def test_what_is_being_deleted_is_left_alone(world):
+    meta = world.job.metadata.model_copy(update={"deletion_timestamp": at(world.now)})
+    world.job = world.job.model_copy(update={"metadata": meta})
+    assert world.step().actions == ()

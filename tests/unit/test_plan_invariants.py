@@ -1,0 +1,92 @@
+"""Whatever happens in whatever order, the plan converges and keeps its promises."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paceline.plan import restart
+
+EVENTS = [
+    "schedule",
+    "run",
+    "fail",
+    "succeed",
+    "lose",
+    "lose-store",
+    "reap",
+    "suspend",
+    "resume",
+    "wait",
+    "scale",
+    "restart-operator",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=40))
+def test_any_history_keeps_the_promises(make_world, events):
+    world = make_world()
+    attempts = [0]
+    for what, which in events:
+        finished = world.job.status.completion_time is not None
+        _happen(world, what, which)
+        world.settle()
+        status, live = world.job.status, world.workers()
+        attempts.append(status.attempt)
+        assert attempts == sorted(attempts), "attempts only grow"
+        assert status.restarts is None or status.restarts.job <= restart.MAX_RESTARTS
+        assert len({(p.attempt, p.index) for p in live}) == len(live), "no worker twice"
+        assert all(p.attempt == status.attempt for p in live) or status.completion_time, "one generation at a time"
+        assert not finished or status.completion_time is not None, "what has ended stays ended"
+        ended = [c.type for c in status.conditions if c.type in ("Complete", "Failed") and c.status == "True"]
+        assert (status.phase in ("Succeeded", "Failed")) == bool(ended)
+        assert len(ended) <= 1
+        if status.phase == "Suspended":
+            assert world.pods == {}
+        if status.phase == "Running":
+            assert status.nodes.desired == world.job.spec.nodes
+            assert status.active_since is not None
+
+
+@settings(max_examples=100, deadline=None)
+@given(order=st.permutations([0, 1, 2]))
+def test_the_order_in_which_workers_end_does_not_matter(make_world, order):
+    world = make_world(nodes=3)
+    world.settle()
+    world.run_all()
+    world.settle()
+    for index in order:
+        world.end(f"job-1-{index}-0", 0)
+        world.settle()
+    assert world.job.status.phase == "Succeeded"
+
+
+def _happen(world, what: str, which: int) -> None:
+    workers = world.workers()
+    pod = workers[which % len(workers)] if workers else None
+    match what:
+        case "schedule":
+            world.schedule_all()
+        case "run":
+            world.run_all()
+        case "fail" if pod and pod.running:
+            world.end(pod.name, 1)
+        case "succeed":
+            for each in workers:
+                if each.running:
+                    world.end(each.name, 0)
+        case "lose" if pod:
+            del world.pods[pod.name]
+        case "lose-store":
+            world.pods.pop("job-rdzv", None)
+        case "reap":
+            world.reap()
+        case "suspend" | "resume":
+            world.set_spec(suspend=what == "suspend")
+        case "wait":
+            world.now += 10 ** (which + 1)
+        case "scale":
+            world.set_spec(nodes=which + 1)
+        case _:
+            pass  # the operator keeps nothing in memory that the next step would miss

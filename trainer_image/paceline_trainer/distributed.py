@@ -1,0 +1,51 @@
+"""The process group, from torchrun's environment; one process without it works just the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    rank: int
+    size: int
+    device: torch.device
+    backend: str
+
+    @property
+    def main(self) -> bool:
+        """Does this process speak for all?"""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, in every process."""
+        if self.size > 1:
+            tensor = tensor.to(self.device)
+            dist.all_reduce(tensor)
+        return tensor.cpu()
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """NCCL where there is a GPU for every local process, else gloo."""
+    size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    gpu = torch.cuda.is_available() and torch.cuda.device_count() >= local_size
+    device = torch.device("cuda", local) if gpu else torch.device("cpu")
+    backend = "nccl" if gpu else "gloo"
+    if gpu:
+        torch.cuda.set_device(device)
+    if size > 1:
+        dist.init_process_group(backend, device_id=device if gpu else None)
+    try:
+        yield World(int(os.environ.get("RANK", "0")), size, device, backend)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -1,0 +1,98 @@
+"""The training loop: data parallel, exact whatever the number of processes.
+
+The loss of a step is the mean over the *global* batch. DDP averages gradients over processes, so each process scales its
+part by world size / global batch size: uneven shards then weigh as they should, and two processes give the losses of one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD, AdamW, Optimizer
+
+from paceline_trainer.data import epoch_order, global_batches, shard
+from paceline_trainer.distributed import World
+from paceline_trainer.recipes import Training
+from paceline_trainer.task import Arrays, Evaluation, Task
+
+
+@dataclass
+class Step:
+    """One step, as reported: loss is the mean over the global batch, rates are over all processes."""
+
+    number: int
+    total: int
+    epoch: float
+    loss: float
+    samples_per_second: float
+    eta_seconds: float
+
+
+@dataclass
+class Trained:
+    model: nn.Module
+    losses: list[float] = field(default_factory=list)  # of each step
+    seconds: float = 0.0
+    samples: int = 0
+
+
+def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
+    if params.optimizer == "sgd":
+        return SGD(model.parameters(), lr=params.lr, momentum=0.9, weight_decay=params.weight_decay)
+    return AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+
+
+def train(task: Task, data: Arrays, params: Training, world: World, result: Trained) -> Iterator[Step]:
+    """Trains ``result.model``, yielding after every step; the losses are the same in every process."""
+    model = result.model.to(world.device)
+    wrapped = DistributedDataParallel(model) if world.size > 1 else model
+    optimizer = make_optimizer(model, params)
+    steps_per_epoch = len(global_batches(torch.arange(len(data)), params.batch_size))
+    total, began = params.epochs * steps_per_epoch, time.monotonic()
+    for epoch in range(params.epochs):
+        for batch in global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size):
+            loss_sum = _local_loss(task, wrapped, data, shard(batch, world.rank, world.size), world)
+            optimizer.zero_grad(set_to_none=True)
+            (loss_sum * (world.size / len(batch))).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            result.losses.append(float(world.sum(loss_sum.detach().double().reshape(1))) / len(batch))
+            result.samples += len(batch)
+            result.seconds = time.monotonic() - began
+            done = len(result.losses)
+            yield Step(
+                number=done,
+                total=total,
+                epoch=done / steps_per_epoch,
+                loss=result.losses[-1],
+                samples_per_second=result.samples / result.seconds,
+                eta_seconds=result.seconds / done * (total - done),
+            )
+
+
+def _local_loss(task: Task, model: nn.Module, data: Arrays, mine: Tensor, world: World) -> Tensor:
+    """Summed loss of this process's samples. Without any it still takes part: DDP waits for every process's backward."""
+    weight = 1.0
+    if len(mine) == 0:
+        mine, weight = torch.zeros(1, dtype=torch.int64), 0.0
+    inputs, targets = data.inputs[mine].to(world.device), data.targets[mine].to(world.device)
+    return task.losses(model(inputs), targets).sum() * weight
+
+
+@torch.no_grad()
+def evaluate(task: Task, model: nn.Module, data: Arrays, world: World, batch_size: int = 512) -> Evaluation:
+    """Exact over the whole split: every sample is counted once, by whichever process has it."""
+    model.eval()
+    sums: Tensor | None = None
+    for batch in torch.split(shard(torch.arange(len(data)), world.rank, world.size), batch_size):
+        outputs = model(data.inputs[batch].to(world.device)).cpu()
+        part = task.statistics(outputs, data.targets[batch])
+        sums = part if sums is None else sums + part
+    if sums is None or len(data) < world.size:
+        raise ValueError(f"{len(data)} evaluation samples cannot be shared by {world.size} processes")
+    model.train()
+    return task.evaluation(world.sum(sums))

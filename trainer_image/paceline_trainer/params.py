@@ -1,0 +1,76 @@
+"""Parameters of a recipe: a frozen dataclass whose fields carry description and bounds, and the JSON Schema made of it.
+
+Imports nothing heavy: the schemas are published without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+_JSON_TYPES: dict[type, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
+
+
+class ParamError(ValueError):
+    """A parameter is unknown or out of bounds; the message names it and what is allowed."""
+
+
+def param(
+    default: Any,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field of a recipe's parameters."""
+    bounds = {"minimum": minimum, "maximum": maximum, "enum": list(choices) if choices else None}
+    extras = {key: value for key, value in bounds.items() if value is not None}
+    return dataclasses.field(default=default, metadata={"description": description, **extras})
+
+
+def schema(params: type) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a parameter class; its docstring's first line is the description."""
+    hints = get_type_hints(params)
+    properties = {
+        field.name: {"type": _JSON_TYPES[hints[field.name]], **field.metadata, "default": field.default}
+        for field in dataclasses.fields(params)
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "description": (params.__doc__ or "").strip().splitlines()[0],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def parse(params: type[T], values: Mapping[str, Any]) -> T:
+    """The parameters with these values over the defaults. Raises ParamError."""
+    properties = schema(params)["properties"]
+    for name, value in values.items():
+        if name not in properties:
+            raise ParamError(f"params.{name}: unknown; there are: {', '.join(sorted(properties))}")
+        _check(name, value, properties[name])
+    hints = get_type_hints(params)
+    return params(**{name: float(value) if hints[name] is float else value for name, value in values.items()})
+
+
+def _check(name: str, value: Any, rule: Mapping[str, Any]) -> None:
+    wanted = rule["type"]
+    fits = {
+        "integer": isinstance(value, int) and not isinstance(value, bool),
+        "number": isinstance(value, int | float) and not isinstance(value, bool),
+        "string": isinstance(value, str),
+        "boolean": isinstance(value, bool),
+    }[wanted]
+    if not fits:
+        raise ParamError(f"params.{name}: must be of type {wanted}, not {value!r}")
+    if "minimum" in rule and value < rule["minimum"]:
+        raise ParamError(f"params.{name}: must be at least {rule['minimum']}, not {value}")
+    if "maximum" in rule and value > rule["maximum"]:
+        raise ParamError(f"params.{name}: must be at most {rule['maximum']}, not {value}")
+    if "enum" in rule and value not in rule["enum"]:
+        raise ParamError(f"params.{name}: must be one of {', '.join(rule['enum'])}, not {value!r}")

@@ -1,0 +1,51 @@
+"""The recipes by name. Parameters load without torch; the task itself is imported when it is to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from paceline_trainer.params import param
+
+if TYPE_CHECKING:
+    from paceline_trainer.task import Task
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every recipe takes."""
+
+    epochs: int = param(10, "Passes over the training data.", minimum=1, maximum=10_000)
+    batch_size: int = param(64, "Samples of one step, over all processes together.", minimum=1, maximum=1_000_000)
+    lr: float = param(0.002, "Learning rate.", minimum=1e-8, maximum=100.0)
+    weight_decay: float = param(0.0, "Weight decay.", minimum=0.0, maximum=1.0)
+    optimizer: str = param("adamw", "Optimizer.", choices=("adamw", "sgd"))
+    seed: int = param(0, "Seed of the weights and of the data's order.", minimum=0, maximum=2**31 - 1)
+    deterministic: bool = param(False, "Use only algorithms that give the same result each time.")
+
+
+@dataclass(frozen=True)
+class LinearRegression(Training):
+    """Linear regression on scikit-learn's diabetes data (442 patients, 10 features)."""
+
+    lr: float = param(0.05, "Learning rate.", minimum=1e-8, maximum=100.0)
+
+
+@dataclass(frozen=True)
+class ImageClassification(Training):
+    """A 28×28 ten-class CNN on scikit-learn's digits (1,797 images, scaled up from 8×8)."""
+
+    width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
+
+
+PARAMS: dict[str, type[Training]] = {
+    "image-classification": ImageClassification,
+    "linear-regression": LinearRegression,
+}
+
+
+def load(name: str) -> type[Task]:
+    """The task class of a recipe: module recipes/NAME.py, class named as its parameters with `Task` behind."""
+    module = import_module(f"paceline_trainer.recipes.{name.replace('-', '_')}")
+    return cast("type[Task]", getattr(module, PARAMS[name].__name__ + "Task"))

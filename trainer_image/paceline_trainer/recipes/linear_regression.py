@@ -1,0 +1,59 @@
+"""Linear regression on scikit-learn's diabetes data.
+
+python -m paceline_trainer.run --recipe linear-regression
+torchrun --nproc-per-node 2 -m paceline_trainer.run --recipe linear-regression --params '{"epochs": 20}'
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from paceline_trainer.recipes import LinearRegression, Training
+from paceline_trainer.task import Arrays, Evaluation
+
+SPLIT_SEED, EVALUATION_SHARE = 2026, 0.2
+
+
+class LinearRegressionTask:
+    dataset = "scikit-learn diabetes"
+
+    def __init__(self, params: Training) -> None:
+        assert isinstance(params, LinearRegression)
+
+    def splits(self) -> tuple[Arrays, Arrays]:
+        """Features and target standardised by the training split's mean and deviation."""
+        from sklearn.datasets import load_diabetes  # slow to import: only the process that trains needs it
+
+        features, target = load_diabetes(return_X_y=True, scaled=False)
+        inputs = torch.tensor(features, dtype=torch.float32)
+        targets = torch.tensor(target, dtype=torch.float32)
+        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(SPLIT_SEED))
+        held_out, train = order.tensor_split([round(len(inputs) * EVALUATION_SHARE)])
+        inputs = (inputs - inputs[train].mean(0)) / inputs[train].std(0)
+        targets = (targets - targets[train].mean()) / targets[train].std()
+        return Arrays(inputs[train], targets[train]), Arrays(inputs[held_out], targets[held_out])
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(10, 1), nn.Flatten(0))
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets) ** 2
+
+    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(count, sum of squared errors, sum of targets, sum of squared targets)."""
+        y = targets.double()
+        return torch.stack(
+            [
+                torch.tensor(float(len(y)), dtype=torch.double),
+                self.losses(outputs, targets).double().sum(),
+                y.sum(),
+                (y * y).sum(),
+            ]
+        )
+
+    def evaluation(self, statistics: Tensor) -> Evaluation:
+        count, errors, total, squares = (float(x) for x in statistics)
+        spread = squares - total * total / count
+        mse = errors / count
+        return Evaluation({"mse": mse, "r2": 1 - errors / spread, "loss": mse}, {})
