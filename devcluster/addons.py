@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from devcluster import paths
@@ -13,6 +14,8 @@ from devcluster.network import API_SERVER_IP, POD_RANGE
 from devcluster.process import Process
 from devcluster.programs import program
 
+# Claims that can be bound at once.
+VOLUMES = 8
 COREDNS, KWOK = Process("coredns"), Process("kwok")
 KWOK_STAGES = Path(__file__).with_name("kwok-stages.yaml")
 
@@ -45,6 +48,38 @@ def start_dns() -> None:
         encoding="utf-8",
     )
     COREDNS.start([*inside(CONTROL_PLANE_NETNS), program("coredns"), "-conf", corefile])
+
+
+def make_volumes() -> None:
+    """Shared volumes, as a file server would give them: folders of this machine, which every node sees."""
+    there = {
+        v["metadata"]["name"]: v["status"]["phase"] for v in json.loads(kubectl("get", "pv", "-o", "json"))["items"]
+    }
+    wanted: list[dict[str, object]] = [
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": "shared", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            "provisioner": "kubernetes.io/no-provisioner",
+        }
+    ]
+    for index in range(VOLUMES):
+        name = f"shared-{index}"
+        if there.get(name) in ("Released", "Failed"):  # its claim is gone; what was in it belonged to that
+            kubectl("delete", "pv", name)
+            shutil.rmtree(paths.STATE / "volumes" / name, ignore_errors=True)
+        folder = paths.STATE / "volumes" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o1777)
+        spec = {
+            "storageClassName": "shared",
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": str(folder)},
+        }
+        wanted.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+    kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
 
 
 def start_kwok(count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from devcluster import addons, controlplane, gpus, images, network, packages, paths, pki, programs
@@ -42,6 +43,7 @@ def up(nodes: int, kwok_nodes: int, fake_gpus: int) -> None:
     if nodes:
         addons.start_dns()
         start_all(nodes)
+        addons.make_volumes()
         for number in range(1, nodes + 1):
             if fake_gpus:
                 gpus.start(Node(number), fake_gpus)
@@ -80,14 +82,19 @@ def load_image(refs: list[str]) -> None:
     if not nodes:
         raise ClusterError("no real node runs: make cluster-up")
     for ref in refs:
-        for node in nodes:
-            images.load(ref, node.name, [*node.within(), "ctr", "-n", "k8s.io"], node.disk / "containerd")
+        with ThreadPoolExecutor() as pool:  # all nodes at once: it is mostly writing
+            loads = [
+                pool.submit(
+                    images.load, ref, node.name, [*node.within(), "ctr", "-n", "k8s.io"], node.disk / "containerd"
+                )
+                for node in nodes
+            ]
+            for load in loads:
+                load.result()
 
 
 def build_image(name: str) -> str:
-    packages.check_machine(
-        paths.CACHE, TRAINER_GIB if name == "trainer" and not images.layout().exists() else LATER_GIB
-    )
+    packages.check_machine(paths.CACHE, TRAINER_GIB if name == "trainer" and not images.built(name) else LATER_GIB)
     packages.install()
     return images.build(name)
 

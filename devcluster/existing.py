@@ -25,7 +25,8 @@ def build(name: str) -> str:
     if os.environ.get("PACELINE_REGISTRY"):
         ref = f"{os.environ['PACELINE_REGISTRY'].rstrip('/')}/{ref.partition('/')[2]}"
     with step(f"building {ref}", images.USUAL[name]):
-        run(engine(), "build", "-f", paths.PROJECT / images.SOURCES[name][0], "-t", ref, paths.PROJECT)
+        tags = ["-t", ref, "-t", images.released(ref)]
+        run(engine(), "build", "-f", paths.PROJECT / images.SOURCES[name][0], *tags, paths.PROJECT)
     return ref
 
 
@@ -52,6 +53,7 @@ class Current:
         for ref in refs:
             with step(f"pushing {ref}", "depends on your registry; the trainer image has 5 GB"):
                 run(engine(), "push", ref)
+                run(engine(), "push", images.released(ref))
 
 
 class Kind(Current):
@@ -66,7 +68,8 @@ class Kind(Current):
             ]
         )
         if KIND_NAME not in run("kind", "get", "clusters").split():
-            config = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}, {role: worker}, {role: worker}]\n"
+            workers = "nodes: [{role: control-plane}, {role: worker}, {role: worker}]"
+            config = f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{workers}\n"
             with step("creating a kind cluster with two workers", "1-3 minutes"):
                 run("kind", "create", "cluster", "--name", KIND_NAME, "--config", "-", stdin=config)
         run("kubectl", "config", "use-context", f"kind-{KIND_NAME}")
@@ -77,4 +80,4 @@ class Kind(Current):
     def load_image(self, refs: list[str]) -> None:
         for ref in refs:
             with step(f"loading {ref} into kind", "1-2 minutes for the trainer"):
-                run("kind", "load", "docker-image", "--name", KIND_NAME, ref)
+                run("kind", "load", "docker-image", "--name", KIND_NAME, ref, images.released(ref))

@@ -1,10 +1,11 @@
-"""Images without a Docker engine: built by buildah, kept as an OCI layout, brought to the nodes blob by blob.
+"""Images without a Docker engine: built by buildah, kept blob by blob, brought to the nodes.
 
 A layer that a node has already is not sent again, so a change of the project's own code costs a thin layer.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -13,6 +14,10 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import paths
@@ -37,9 +42,9 @@ def buildah(*arguments: str | Path) -> str:
     )
 
 
-def layout() -> Path:
-    """The OCI layout that holds every built image, layers uncompressed and shared."""
-    return paths.IMAGES / "oci"
+def folder_of(name: str) -> Path:
+    """Where an image's blobs lie, by digest, layers uncompressed; `ref` in it says which build it is."""
+    return paths.IMAGES / name
 
 
 def content_hash(name: str, project: Path = paths.PROJECT) -> str:
@@ -67,8 +72,22 @@ def reference(name: str) -> str:
 def build(name: str) -> str:
     """The image's reference, after building it if it is not built yet."""
     ref = reference(name)
-    if ref in _index():
-        return ref
+    with _alone():
+        if built(name) != ref:
+            _build(name, ref)
+    return ref
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One build at a time: all of them write the same folders."""
+    paths.IMAGES.mkdir(parents=True, exist_ok=True)
+    with (paths.IMAGES / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(name: str, ref: str) -> None:
     _build_base()
     with step(f"building the {name} image", USUAL[name]):
         dockerfile, _ = SOURCES[name]
@@ -79,10 +98,11 @@ def build(name: str) -> str:
             "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--volume", f"{cache}:/var/cache/uv",
             "--file", paths.PROJECT / dockerfile, "--tag", ref, paths.PROJECT,
         )  # fmt: skip
-        # Uncompressed, a layer's digest is the same each time: one that the layout has is not written again.
-        buildah("push", "--quiet", "--disable-compression", "--format", "oci", ref, f"oci:{layout()}:{ref}")
-    _drop_older(ref)
-    return ref
+        # Uncompressed, a layer's digest is the same each time: one that lies there already is not written again.
+        # (An `oci:` layout would be compressed whatever one asks for, and decompressed on every node.)
+        buildah("push", "--quiet", "--disable-compression", "--format", "oci", ref, f"dir:{folder_of(name)}")
+        (folder_of(name) / "ref").write_text(ref, encoding="utf-8")
+    _drop_older(name, ref)
 
 
 def build_pause() -> None:
@@ -139,29 +159,39 @@ def _debian_mirror() -> str:
     raise ClusterError("no Debian mirror found in /etc/apt: the base image is made from Debian's packages")
 
 
-# -- from the layout to the nodes ----------------------------------------------------------------------------------
+# -- from the cache to the nodes ------------------------------------------------------------------------------------
 
 
-def _index() -> dict[str, dict[str, str]]:
-    """Reference -> descriptor of its manifest."""
-    file = layout() / "index.json"
-    if not file.exists():
-        return {}
-    manifests = json.loads(file.read_text(encoding="utf-8"))["manifests"]
-    return {m["annotations"]["org.opencontainers.image.ref.name"]: m for m in manifests if "annotations" in m}
+def built(name: str) -> str:
+    """The reference of the build that lies in the cache; empty where there is none."""
+    file = folder_of(name) / "ref"
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
-def blob(digest: str) -> Path:
-    return layout() / "blobs" / digest.replace(":", "/")
+@dataclass(frozen=True)
+class Built:
+    """An image in the cache: blob files by digest, manifest and config first."""
+
+    ref: str
+    blobs: dict[str, Path]
+    manifest_size: int
+
+    @property
+    def manifest(self) -> str:
+        return next(iter(self.blobs))
 
 
-def blobs_of(ref: str) -> list[str]:
-    """Digests of an image: manifest, config, layers. Raises ClusterError where it was not built."""
-    descriptor = _index().get(ref)
-    if descriptor is None:
+def find(ref: str) -> Built:
+    """Raises ClusterError where it was not built."""
+    name = ref.rpartition("/")[2].partition(":")[0].removeprefix("paceline-")
+    if name not in SOURCES or built(name) != ref:
         raise ClusterError(f"image {ref} was not built: python -m devcluster build-image operator|trainer")
-    manifest = json.loads(blob(descriptor["digest"]).read_text(encoding="utf-8"))
-    return [descriptor["digest"], manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+    file = folder_of(name) / "manifest.json"
+    data = file.read_bytes()
+    manifest = json.loads(data)
+    digests = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+    blobs = {f"sha256:{hashlib.sha256(data).hexdigest()}": file}
+    return Built(ref, blobs | {d: folder_of(name) / d.partition(":")[2] for d in digests}, len(data))
 
 
 def missing(digests: list[str], there: set[str]) -> list[str]:
@@ -169,27 +199,34 @@ def missing(digests: list[str], there: set[str]) -> list[str]:
     return digests[:2] + [d for d in digests[2:] if d not in there]
 
 
-def load(ref: str, name: str, ctr: list[str], disk: Path) -> None:
+def load(ref: str, node: str, ctr: list[str], disk: Path) -> None:
     """Bring an image to a node and unpack it. ``ctr`` runs ctr there, ``disk`` is the node's containerd folder."""
-    if ref in run(*ctr, "images", "ls", "-q").split():
-        return
-    digests = blobs_of(ref)
-    send = missing(digests, set(run(*ctr, "content", "ls", "-q").split()))
-    size = sum(blob(d).stat().st_size for d in send)
-    with step(f"bringing {ref} to {name} ({size / 2**20:.0f} MiB)", "seconds; 1-2 minutes where torch is among it"):
-        _import(ref, send, ctr)
-        _share_blobs(disk / "io.containerd.content.v1.content", send)
-    _drop_older_on_node(ref, ctr)
+    if ref not in run(*ctr, "images", "ls", "-q").split():
+        image = find(ref)
+        send = missing(list(image.blobs), set(run(*ctr, "content", "ls", "-q").split()))
+        size = sum(image.blobs[d].stat().st_size for d in send)
+        with step(f"bringing {ref} to {node} ({size / 2**20:.0f} MiB)", "seconds; 1-2 minutes where torch is among it"):
+            _import(image, send, ctr)
+            _share_blobs(disk / "io.containerd.content.v1.content", image, send)
+    run(*ctr, "images", "tag", "--force", ref, released(ref))
+    for old in _older(ref, run(*ctr, "images", "ls", "-q").split()):
+        run(*ctr, "images", "rm", old, check=False)  # containers that run from it keep their snapshots
 
 
-def _import(ref: str, send: list[str], ctr: list[str]) -> None:
+def _import(image: Built, send: list[str], ctr: list[str]) -> None:
     """An OCI archive with just these blobs, streamed into `ctr images import`."""
-    descriptor = {**_index()[ref], "annotations": {"io.containerd.image.name": ref}}
-    index = {"schemaVersion": 2, "manifests": [descriptor]}
-    small = {"oci-layout": {"imageLayoutVersion": "1.0.0"}, "index.json": index}
-    with subprocess.Popen(
-        [*ctr, "images", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
+    descriptor = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": image.manifest,
+        "size": image.manifest_size,
+        "annotations": {"io.containerd.image.name": image.ref},
+    }
+    small = {
+        "oci-layout": {"imageLayoutVersion": "1.0.0"},
+        "index.json": {"schemaVersion": 2, "manifests": [descriptor]},
+    }
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*ctr, "images", "import", "-"], stdin=pipe, stdout=pipe, stderr=pipe) as child:
         assert child.stdin is not None
         assert child.stderr is not None
         try:
@@ -200,19 +237,19 @@ def _import(ref: str, send: list[str], ctr: list[str]) -> None:
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
                 for digest in send:
-                    tar.add(blob(digest), arcname=f"blobs/{digest.replace(':', '/')}")
+                    tar.add(image.blobs[digest], arcname=f"blobs/{digest.replace(':', '/')}")
             child.stdin.close()
         except BrokenPipeError:
             pass  # its exit code and words tell why
         words = child.stderr.read().decode(errors="replace")
     if child.returncode != 0:
-        raise ClusterError(f"{ref} could not be imported:\n{words.strip()[-1500:]}")
+        raise ClusterError(f"{image.ref} could not be imported:\n{words.strip()[-1500:]}")
 
 
-def _share_blobs(store: Path, digests: list[str]) -> None:
-    """The layout, and every node's content store, hold the same unchanging blobs: one copy on the disk is enough."""
+def _share_blobs(store: Path, image: Built, digests: list[str]) -> None:
+    """The cache and every node's content store hold the same unchanging blobs: one copy on the disk is enough."""
     for digest in digests:
-        theirs, ours = store / "blobs" / digest.replace(":", "/"), blob(digest)
+        theirs, ours = store / "blobs" / digest.replace(":", "/"), image.blobs[digest]
         if (
             theirs.exists()
             and theirs.stat().st_dev == ours.stat().st_dev
@@ -224,30 +261,23 @@ def _share_blobs(store: Path, digests: list[str]) -> None:
             link.replace(theirs)
 
 
+def released(ref: str) -> str:
+    """The name by which manifests and the chart's defaults call this image: its tag is the project's version."""
+    version = tomllib.loads((paths.PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    return f"{ref.rpartition(':')[0]}:{version}"
+
+
 def _older(ref: str, refs: list[str]) -> list[str]:
     """Earlier builds of the same image."""
     name = ref.rpartition(":")[0]
-    return [r for r in refs if r.rpartition(":")[0] == name and r != ref]
+    return [r for r in refs if r.rpartition(":")[0] == name and r not in (ref, released(ref))]
 
 
-def _drop_older(ref: str) -> None:
+def _drop_older(name: str, ref: str) -> None:
     """Earlier builds of this image go; the layers that the new one shares stay."""
-    images = buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()
-    for old in _older(ref, images):
+    for old in _older(ref, buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()):
         buildah("rmi", "--force", old)
-    file = layout() / "index.json"
-    index = json.loads(file.read_text(encoding="utf-8"))
-    gone = _older(ref, list(_index()))
-    index["manifests"] = [
-        m for m in index["manifests"] if m.get("annotations", {}).get("org.opencontainers.image.ref.name") not in gone
-    ]
-    file.write_text(json.dumps(index), encoding="utf-8")
-    wanted = {digest for each in _index() for digest in blobs_of(each)}
-    for entry in (layout() / "blobs" / "sha256").iterdir():
-        if f"sha256:{entry.name}" not in wanted:
+    wanted = {path.name for path in find(ref).blobs.values()} | {"ref", "version"}
+    for entry in folder_of(name).iterdir():
+        if entry.name not in wanted:
             entry.unlink()
-
-
-def _drop_older_on_node(ref: str, ctr: list[str]) -> None:
-    for old in _older(ref, run(*ctr, "images", "ls", "-q").split()):
-        run(*ctr, "images", "rm", old, check=False)  # containers that run from it keep their snapshots

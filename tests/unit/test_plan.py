@@ -62,10 +62,21 @@ def test_sidecars_never_keep_a_job_from_ending(world):
     world.run_all()
     world.settle()
     for pod in world.workers():
-        world.change(pod.name, container=Container(running_since=world.now, exit_code=0, finished_at=world.now))
+        ended = Container(running_since=world.now, exit_code=0, finished_at=world.now)
+        world.change(pod.name, container=ended, sidecars_running=True)
     world.settle()
     assert world.job.status.phase == "Succeeded"
     assert world.workers() == [], "their pods still ran, and cleanPodPolicy Running ends them"
+
+
+def test_a_pod_whose_phase_lags_behind_its_container_keeps_its_log(world):
+    world.settle()
+    world.run_all()
+    world.settle()
+    for pod in world.workers():
+        world.change(pod.name, container=Container(running_since=world.now, exit_code=0, finished_at=world.now))
+    world.settle()
+    assert [p.name for p in world.workers()] == ["job-1-0-0", "job-1-1-0"]
 
 
 @pytest.mark.parametrize(

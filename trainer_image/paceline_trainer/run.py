@@ -88,6 +88,7 @@ def _train(name: str, params: recipes.Training, output: Path) -> None:
         data, held_out = task.splits()
         result = Trained(task.model())
         reporter = Reporter(os.environ if world.main else {})
+        figures: dict[str, Any] = {}
         if world.main:
             print(f"recipe={name} params={json.dumps(dataclasses.asdict(params))}", flush=True)
             print(
@@ -97,7 +98,7 @@ def _train(name: str, params: recipes.Training, output: Path) -> None:
         for step in train(task, data, params, world, result):
             if not world.main:
                 continue
-            figures: dict[str, Any] = {
+            figures = {
                 "current_step": step.number,
                 "total_steps": step.total,
                 "current_epoch": round(step.epoch, 2),
@@ -135,7 +136,7 @@ def _train(name: str, params: recipes.Training, output: Path) -> None:
         manifest = artifact.save(output, result.model, facts, report)
         print(artifact.summary(evaluation), flush=True)
         print(f"model: {output / artifact.WEIGHTS} (sha256 {manifest['sha256']})", flush=True)
-        finals = {f"eval_{key}": value for key, value in evaluation.metrics.items()} | {"loss": result.losses[-1]}
+        finals = figures | {f"eval_{key}": value for key, value in evaluation.metrics.items()}
         model = {
             "path": str(output.absolute()),
             "format": "safetensors",

@@ -14,7 +14,12 @@ import yaml
 from paceline import __version__
 from paceline.api.crd import training_job_crd
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Multi-node PyTorch training on Kubernetes.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # the operator's log is read by programs
+    help="Multi-node PyTorch training on Kubernetes.",
+)
 
 
 def catalogue() -> dict[str, dict[str, Any]]:

@@ -43,6 +43,10 @@ def pod(obj: Json) -> PodRecord | None:
             reason=sys.intern(status.get("reason") or ""),
             message=(status.get("message") or "")[:MESSAGE_LIMIT],
             container=_container(status, role),
+            sidecars_running=any(
+                c["name"] not in ("trainer", "rendezvous") and "running" in c["state"]
+                for c in status.get("containerStatuses") or []
+            ),
         )
     except (KeyError, ValueError):
         return None  # somebody's pod with half of our labels

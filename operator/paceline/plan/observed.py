@@ -55,6 +55,13 @@ class PodRecord:
     reason: str = ""
     message: str = ""
     container: Container = field(default=Container())
+    # A container other than the training one still runs.
+    sidecars_running: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Nothing of it runs any more. Not by its phase: the kubelet tells of ended containers first."""
+        return (self.succeeded or self.failed) and not self.sidecars_running
 
     @property
     def succeeded(self) -> bool:

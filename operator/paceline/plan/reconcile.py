@@ -290,4 +290,4 @@ def _clean_up(d: Draft) -> None:
     if policy == "All":
         d.delete(workers)
     elif policy == "Running":
-        d.delete(p for p in workers if p.phase in ("Pending", "Running"))
+        d.delete(p for p in workers if not p.ended)

@@ -30,8 +30,13 @@ async def point_service_at(client: Client, namespace: str, service: str, pod_nam
         "ports": [{"name": "progress", "port": port, "protocol": "TCP"}],
     }
     try:
-        await client.create(path, body)
+        there = await client.get(f"{path}/{service}")
     except ApiError as error:
-        if error.code != 409:
+        if error.code != 404:
             raise
+        await client.create(path, body)
+        return
+    if [e["addresses"] for e in there.get("endpoints") or []] != [
+        [pod_ip]
+    ]:  # a restart with nothing changed writes nothing
         await client.merge_patch(f"{path}/{service}", body)

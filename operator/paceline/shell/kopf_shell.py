@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from paceline.api import GROUP, PLURAL, VERSION
 from paceline.kube.config import TOKEN_REREAD_SECONDS, Cluster
@@ -83,5 +84,12 @@ async def watch_jobs(cluster: Cluster, on_event: Callable[[dict[str, Any], bool]
         on_event(dict(event["object"]), event["type"] == "DELETED")
 
     await kopf.operator(
-        registry=registry, settings=settings(), clusterwide=True, standalone=True, stop_flag=stop, memo=kopf.Memo()
+        registry=registry,
+        settings=settings(),
+        clusterwide=True,
+        standalone=True,
+        stop_flag=stop,
+        # Only peering would use it; kopf's own default looks the user's name up, and in a container there is none.
+        identity=Identity("paceline"),
     )
+    stop.set()  # kopf puts its own signal handlers in place of ours: when it ends, all of us do

@@ -1,0 +1,135 @@
+"""One operator as a process on this machine, against a real API server with kwok's nodes.
+
+Run by `make cluster-test`, which brings the cluster up and runs pytest inside its network.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kube import ROOT, kubectl, requests, wait
+
+TLS_HOST = "localhost"
+
+
+class Operator:
+    """An operator process, which a test may kill and start again."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.metrics_port, self.progress_port = 18080 + number, 18443 + number
+        self._folder, self._number = folder, number
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
+
+    def start(self) -> None:
+        log = (self._folder / f"operator-{self._number}.log").open("ab")
+        self._process = subprocess.Popen(
+            [
+                sys.executable, "-m", "paceline", "operator", "--trainer-image=trainer:1", "--log-format=text",
+                f"--metrics-port={self.metrics_port}", f"--progress-port={self.progress_port}",
+                f"--progress-host={TLS_HOST}", f"--progress-tls-dir={self._folder}", "--pod-ip=172.31.240.1",
+                f"--identity=operator-{self._number}-{uuid.uuid4().hex[:6]}",
+            ],
+            stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
+        )  # fmt: skip
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(30)
+
+    def leads(self) -> bool:
+        try:
+            return "paceline_watch_age_seconds" in self.metrics() and self.requests().get("GET", 0) >= 2
+        except OSError:
+            return False
+
+    def metrics(self) -> str:
+        import urllib.request
+
+        text: str = urllib.request.urlopen(self.metrics_url, timeout=5).read().decode()
+        return text
+
+    def requests(self) -> dict[str, int]:
+        return requests(self.metrics_url)
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self.signal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a CA and a certificate for localhost."""
+    folder = tmp_path_factory.mktemp("operator")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+        "-subj",
+        "/CN=test-ca",
+        "-days",
+        "2",
+    )
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.csr", "-subj", f"/CN={TLS_HOST}")
+    (folder / "san").write_text(f"subjectAltName=DNS:{TLS_HOST},IP:127.0.0.1", encoding="utf-8")
+    openssl(
+        "x509", "-req", "-in", "tls.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+        "-extfile", "san", "-out", "tls.crt",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def crds() -> None:
+    kubectl("apply", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
+
+
+@pytest.fixture(scope="session")
+def operator(crds: None, tls: Path) -> Iterator[Operator]:
+    process = Operator(tls, 0)
+    process.start()
+    try:
+        wait("the operator leads", process.leads)
+        yield process
+    finally:
+        process.stop()
+        print((tls / "operator-0.log").read_text(encoding="utf-8")[-20000:])
+
+
+@pytest.fixture
+def standby(tls: Path) -> Iterator[Operator]:
+    process = Operator(tls, 1)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """A namespace of the test's own; gone afterwards, with all that is in it."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")

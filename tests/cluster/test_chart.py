@@ -1,0 +1,116 @@
+"""The chart, by real Helm against the real API server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from tests.kube import ROOT, kubectl
+
+CHART = str(ROOT / "charts/paceline")
+FULL = [  # every value that has a default of "none"
+    "--set", "replicas=1", "--set", "progress.tls.existingSecret=mine", "--set", "priorityClassName=high",
+    "--set", "imagePullSecrets[0].name=pull", "--set", "nodeSelector.pool=system", "--set", "podLabels.team=ml",
+    "--set-string", "podAnnotations.note=1",
+    "--set", "tolerations[0].operator=Exists", "--set", "rbac.aggregateToUserRoles=false",
+]  # fmt: skip
+
+
+def helm(*arguments):
+    done = subprocess.run(["helm", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def rendered(*more):
+    code, out, err = helm("template", "t", CHART, "-n", "default", *more)
+    assert code == 0, err
+    return out
+
+
+def test_lint():
+    code, out, err = helm("lint", "--strict", CHART)
+    assert code == 0, out + err
+
+
+@pytest.mark.parametrize(
+    "values", [[], FULL, ["--set", "progress.enabled=false"]], ids=["default", "full", "without progress"]
+)
+def test_the_api_server_takes_what_it_renders(values):
+    kubectl("apply", "--dry-run=server", "-n", "default", "-f", "-", stdin=rendered(*values))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"), [(["replica=3"], "replica"), (["replicas=many"], "replicas"), (["log.level=loud"], "log")]
+)
+def test_wrong_values_are_refused_by_name(values, words):
+    code, _, err = helm("template", "t", CHART, *(x for v in values for x in ("--set", v)))
+    assert code != 0
+    assert words in err
+
+
+def test_crds_stay_on_uninstall_and_are_the_generated_ones():
+    found = [d for d in yaml.safe_load_all(rendered()) if d and d["kind"] == "CustomResourceDefinition"]
+    assert [d["metadata"]["annotations"] for d in found] == [{"helm.sh/resource-policy": "keep"}]
+    generated = yaml.safe_load((ROOT / "crds/paceline.dev_trainingjobs.yaml").read_text(encoding="utf-8"))
+    assert found[0]["spec"] == generated["spec"]
+
+
+def test_the_operator_may_do_this_and_nothing_else(namespace):
+    code, _, err = helm(
+        "install",
+        "rights",
+        CHART,
+        "-n",
+        namespace,
+        "--set",
+        "replicas=0,crds.install=false,rbac.aggregateToUserRoles=false",
+    )
+    assert code == 0, err
+    try:
+        account = f"system:serviceaccount:{namespace}:rights-paceline"
+
+        def may(verb, what, where):
+            done = subprocess.run(
+                ["kubectl", "auth", "can-i", verb, what, f"--as={account}", *where],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return done.stdout.strip() == "yes"
+
+        everywhere, here = ["--all-namespaces"], ["-n", namespace]
+        for verb, what in [
+            ("create", "pods"),
+            ("delete", "pods"),
+            ("patch", "trainingjobs.paceline.dev/status"),
+            ("get", "pods/log"),
+        ]:
+            assert may(verb, what, everywhere), (verb, what)
+        for verb, what in [
+            ("get", "secrets"), ("list", "secrets"), ("get", "configmaps"), ("create", "pods/exec"), ("patch", "nodes"),
+            ("update", "trainingjobs.paceline.dev"), ("create", "serviceaccounts/token"), ("delete", "services"),
+            ("create", "clusterroles.rbac.authorization.k8s.io"), ("update", "leases.coordination.k8s.io"),
+        ]:  # fmt: skip
+            assert not may(verb, what, everywhere), (verb, what)
+        assert may("update", "leases.coordination.k8s.io", here)
+    finally:
+        helm("uninstall", "rights", "-n", namespace)
+
+
+def test_an_upgrade_keeps_the_certificate(namespace):
+    values = ["--set", "replicas=0,crds.install=false,rbac.aggregateToUserRoles=false"]
+    assert helm("install", "keeps", CHART, "-n", namespace, *values)[0] == 0
+    try:
+        before = json.loads(kubectl("get", "secret", "keeps-paceline-progress-tls", "-n", namespace, "-o", "json"))[
+            "data"
+        ]
+        assert helm("upgrade", "keeps", CHART, "-n", namespace, *values)[0] == 0
+        after = json.loads(kubectl("get", "secret", "keeps-paceline-progress-tls", "-n", namespace, "-o", "json"))[
+            "data"
+        ]
+        assert before == after
+    finally:
+        helm("uninstall", "keeps", "-n", namespace)

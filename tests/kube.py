@@ -1,0 +1,109 @@
+"""What the tests on a real API server share: kubectl as a user has it, jobs, waiting, and what the operator has asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parent.parent
+KWOK_TOLERATION = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
+
+
+class RefusedError(Exception):
+    """kubectl said no; the message is what it printed."""
+
+
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    done = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RefusedError(done.stderr)
+    return done.stdout
+
+
+def get(kind: str, name: str = "", namespace: str = "", selector: str = "") -> Any:
+    """The object, or the list's items."""
+    more = ["-n", namespace] if namespace else []
+    more += ["-l", selector] if selector else []
+    found = json.loads(kubectl("get", kind, *([name] if name else []), *more, "-o", "json"))
+    return found if name else found["items"]
+
+
+def status(name: str, namespace: str) -> Json:
+    found: Json = get("tj", name, namespace).get("status", {})
+    return found
+
+
+def pods(name: str, namespace: str, role: str = "worker") -> list[Json]:
+    found: list[Json] = get(
+        "pods", namespace=namespace, selector=f"paceline.dev/job-name={name},paceline.dev/role={role}"
+    )
+    return found
+
+
+def condition(of: Json, type_: str) -> Json:
+    return next((c for c in of.get("conditions", []) if c["type"] == type_), {})
+
+
+def wait(what: str, true: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first truthy answer. Fails with ``what`` where none comes: the limit only ends a hang."""
+    until = time.monotonic() + seconds
+    while True:
+        answer = true()
+        if answer:
+            return answer
+        assert time.monotonic() < until, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def wait_phase(name: str, namespace: str, *phases: str, seconds: float = 60) -> Json:
+    last: Json = {}
+
+    def there() -> bool:
+        nonlocal last
+        last = status(name, namespace)
+        assert last.get("phase") in phases or last.get("phase") not in ("Succeeded", "Failed"), last
+        return last.get("phase") in phases
+
+    wait(f"tj/{name} {' or '.join(phases)}", there, seconds)
+    return last
+
+
+def job(name: str, namespace: str, annotations: Json | None = None, **spec: Any) -> Json:
+    """A job for kwok's nodes: its pods run at once, and end as the annotations say."""
+    template = {"metadata": {"annotations": annotations or {}}, "spec": {"tolerations": [KWOK_TOLERATION]}}
+    return {
+        "apiVersion": "paceline.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"image": "torch:1", "command": ["torchrun", "x.py"], "nodes": 2, "template": template} | spec,
+    }
+
+
+def apply(*objects: Json) -> None:
+    kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+
+def patch(name: str, namespace: str, **spec: Any) -> None:
+    kubectl("patch", "tj", name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def leftovers(namespace: str) -> list[str]:
+    """Everything of ours in a namespace but events and what every namespace has."""
+    out = kubectl("get", "pods,services,trainingjobs,configmaps,secrets", "-n", namespace, "-o", "name").split()
+    return [name for name in out if name != "configmap/kube-root-ca.crt"]
+
+
+def requests(metrics_url: str) -> dict[str, int]:
+    """What the operator has asked of the API server so far, by verb."""
+    text = urllib.request.urlopen(metrics_url, timeout=5).read().decode()
+    found: dict[str, int] = {}
+    for verb, count in re.findall(r'paceline_api_requests_total\{code="\d+",verb="(\w+)"\} (\S+)', text):
+        found[verb] = found.get(verb, 0) + int(float(count))
+    return found
