@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,15 +51,15 @@ class Operator:
         self._process.wait(30)
 
     def leads(self) -> bool:
-        try:
-            return "paceline_watch_age_seconds" in self.metrics() and self.requests().get("GET", 0) >= 2
-        except OSError:
-            return False
+        return "paceline_leader 1.0" in self.metrics()
 
     def metrics(self) -> str:
-        import urllib.request
-
-        text: str = urllib.request.urlopen(self.metrics_url, timeout=5).read().decode()
+        """The metrics page; empty while the process does not serve it."""
+        try:
+            with urllib.request.urlopen(self.metrics_url, timeout=5) as answer:
+                text: str = answer.read().decode()
+        except OSError:
+            return ""
         return text
 
     def requests(self) -> dict[str, int]:

@@ -26,7 +26,12 @@ FAILS = {"kwok.paceline.dev/fail-after": "1s"}
 pytestmark = pytest.mark.usefixtures("operator")
 
 
+def kubectl_all_jobs():
+    return kubectl("get", "tj", "--all-namespaces", "--ignore-not-found") or "No resources"
+
+
 def test_a_happy_life_within_sixteen_writes_and_no_reads(operator, namespace):
+    wait("earlier tests' jobs are gone", lambda: "No resources" in kubectl_all_jobs(), 120)
     before = operator.requests()
     apply(job("happy", namespace, SOON, nodes=8))
     ended = wait_phase("happy", namespace, "Succeeded")

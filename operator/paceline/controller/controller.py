@@ -6,13 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from pydantic import ValidationError
 
-from paceline.api.base import ApiModel
 from paceline.api.status import TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
 from paceline.controller.executor import Executor, RefusedError
@@ -23,6 +22,7 @@ from paceline.kube.reflector import Store
 from paceline.plan.observed import NodeRecord, Observed, PodRecord, Report
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
+from paceline.plan.urgency import WORDING_SECONDS, only_wording
 from paceline.render.pods import Installation
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Entry:
     refused: str = ""
     refused_at: float = 0.0
     refused_generation: int = 0
-    pods: dict[str, PodRecord] = field(default_factory=dict)
+    patched_at: float = 0.0
 
 
 class Controller:
@@ -223,8 +223,12 @@ class Controller:
 
     async def _patch(self, entry: Entry, job: TrainingJob, status: TrainingJobStatus) -> None:
         """At most one write, and none where nothing changed."""
-        patch = merge_patch(_wire(job.status), _wire(status))
+        patch = merge_patch(job.status.wire(), status.wire())
         if not patch:
+            return
+        due = entry.patched_at + WORDING_SECONDS
+        if self._clock() < due and only_wording(job.status, status):
+            self.queue.add_after(job.key, due - self._clock())
             return
         try:
             answer = await self._executor.patch_status(job, patch)
@@ -232,11 +236,8 @@ class Controller:
             if error.code in (404, 409):  # deleted meanwhile, or a namesake: the watch will tell
                 return
             raise
+        entry.patched_at = self._clock()
         self._keep(job.metadata.uid, TrainingJob.parse(answer))
-
-
-def _wire(model: ApiModel) -> dict[str, Any]:
-    return model.wire()
 
 
 def merge_patch(old: Any, new: Any) -> dict[str, Any]:

@@ -60,11 +60,20 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 300
     chosen.watching.client_timeout = 330
     chosen.watching.connect_timeout = 10
+    # kopf keeps a task for every object that had an event lately; at the end it waits for them.
+    chosen.queueing.idle_timeout = 1
+    chosen.queueing.exit_timeout = 0.5
     return chosen
 
 
-async def watch_jobs(cluster: Cluster, on_event: Callable[[dict[str, Any], bool], None], stop: asyncio.Event) -> None:
-    """Calls ``on_event(object, deleted)`` for every TrainingJob and every change of one, until ``stop`` is set."""
+async def watch_jobs(
+    cluster: Cluster, on_event: Callable[[dict[str, Any], bool], None], handle_signals: Callable[[], None]
+) -> None:
+    """Calls ``on_event(object, deleted)`` for every TrainingJob and every change of one, until cancelled.
+
+    ``handle_signals`` puts the process's own signal handlers in place: kopf installs its own, and would then wait five
+    seconds for tasks that are not its own, with the lease still held.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -83,13 +92,14 @@ async def watch_jobs(cluster: Cluster, on_event: Callable[[dict[str, Any], bool]
     async def event(event: kopf.RawEvent, **_: Any) -> None:
         on_event(dict(event["object"]), event["type"] == "DELETED")
 
-    await kopf.operator(
+    ours = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=settings(),
         clusterwide=True,
         standalone=True,
-        stop_flag=stop,
         # Only peering would use it; kopf's own default looks the user's name up, and in a container there is none.
         identity=Identity("paceline"),
     )
-    stop.set()  # kopf puts its own signal handlers in place of ours: when it ends, all of us do
+    handle_signals()
+    await kopf.run_tasks(tasks, ignored=ours)

@@ -52,9 +52,7 @@ class Options:
 async def serve(options: Options, recipes: Catalogue) -> int:
     """Runs until a signal (returns 0) or until leadership is lost (returns 1: the next process starts clean)."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    _stop_on_signals(stop)
     cluster = load()
     metrics = Metrics()
     async with AsyncExitStack() as stack:
@@ -128,8 +126,16 @@ async def _lead(
             address = (options.identity, options.pod_ip, options.progress_port)
             await point_service_at(client, options.lease_namespace, service, *address)
         group.create_task(controller.run())
-        group.create_task(watch_jobs(cluster, lambda obj, deleted: controller.job_event(obj, deleted=deleted), stop))
+        events = watch_jobs(
+            cluster, lambda obj, deleted: controller.job_event(obj, deleted=deleted), lambda: _stop_on_signals(stop)
+        )
+        group.create_task(events)
         log.info("watching", extra={"pods": len(controller.pods), "nodes": len(controller.nodes)})
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -1,0 +1,114 @@
+"""Every example, applied as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.e2e.conftest import configmap, logs
+from tests.kube import ROOT, condition, kubectl, pods, status, wait, wait_phase
+
+EXAMPLES = ROOT / "examples"
+
+
+def apply_example(name, namespace):
+    kubectl("apply", "-n", namespace, "-f", str(EXAMPLES / name))
+
+
+def test_every_example_has_a_test():
+    here = (ROOT / "tests/e2e/test_examples.py").read_text(encoding="utf-8")
+    assert [p.name for p in sorted(EXAMPLES.glob("*.yaml")) if p.name not in here] == []
+
+
+def test_01_a_cnn_is_trained_on_two_nodes(namespace):
+    apply_example("01-image-classification.yaml", namespace)
+    seen = []
+
+    def progressing():
+        found = status("digits", namespace)
+        if "progress" in found:
+            seen.append(float(found["progress"]["percent"]))
+        return found.get("phase") in ("Succeeded", "Failed") and found
+
+    found = wait("digits ends", progressing, 240)
+    assert found["phase"] == "Succeeded", found
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 3, "progress was reported on the way"
+    assert found["progress"]["percent"] == "100.0"
+    accuracy = float(next(m["value"] for m in found["model"]["metrics"] if m["name"] == "accuracy"))
+    assert accuracy >= 0.97
+    nodes = {p["spec"]["nodeName"] for p in pods("digits", namespace)}
+    assert len(nodes) == 2, "one worker a node"
+    said = "".join(logs(p["metadata"]["name"], namespace) for p in pods("digits", namespace))
+    assert "world=2 backend=gloo" in said
+    assert "true\\pred" in said
+    assert re.search(rf"sha256 {found['model']['sha256']}", said)
+
+
+def test_02_linear_regression_with_two_processes_a_node(namespace):
+    apply_example("02-linear-regression.yaml", namespace)
+    found = wait_phase("diabetes", namespace, "Succeeded", seconds=240)
+    assert float(next(m["value"] for m in found["model"]["metrics"] if m["name"] == "r2")) > 0.4
+    said = "".join(logs(p["metadata"]["name"], namespace) for p in pods("diabetes", namespace))
+    assert "world=4" in said
+
+
+def test_03_any_torchrun_script(namespace):
+    configmap("allreduce", "allreduce.py", namespace)
+    apply_example("03-any-torchrun-script.yaml", namespace)
+    wait_phase("allreduce", namespace, "Succeeded", seconds=240)
+    said = "".join(logs(p["metadata"]["name"], namespace) for p in pods("allreduce", namespace))
+    assert sorted(re.findall(r"rank (\d) of 4", said)) == ["0", "1", "2", "3"]
+    assert said.count("sum of ranks 6, expected 6") == 4
+
+
+def test_04_an_unmodified_hugging_face_script_reports_by_itself(namespace):
+    configmap("hf-trainer", "hf_trainer.py", namespace)
+    apply_example("04-hugging-face-trainer.yaml", namespace)
+    on_the_way = wait(
+        "progress, ETA and loss while it runs",
+        lambda: (
+            (p := status("hf-trainer", namespace).get("progress"))
+            and p.get("etaSeconds")
+            and any(m["name"] == "loss" for m in p.get("metrics", []))
+            and p
+        ),
+        240,
+    )
+    assert 0 < float(on_the_way["percent"]) < 100
+    row = kubectl("get", "tj", "hf-trainer", "-n", namespace).splitlines()[1].split()
+    assert row[1:3] == ["Running", "2/2"]
+    assert len(row) == 8, f"PROGRESS, ETA and LOSS are shown: {row}"
+    found = wait_phase("hf-trainer", namespace, "Succeeded", seconds=240)
+    assert found["progress"]["percent"] == "100.0"
+
+
+def test_05_log_pattern(namespace):
+    configmap("log-pattern", "logpattern.py", namespace)
+    apply_example("05-log-pattern.yaml", namespace)
+    found = wait_phase("log-pattern", namespace, "Succeeded", seconds=240)
+    found = wait(
+        "the last line's progress",
+        lambda: (s := status("log-pattern", namespace))["progress"]["step"] == 60 and s,
+    )
+    assert (found["progress"]["totalSteps"], found["progress"]["percent"]) == (60, "100.0")
+    assert found["progress"]["metrics"][0]["name"] == "loss"
+
+
+def test_06_a_script_that_throws_leaves_its_traceback(namespace):
+    configmap("throws", "raises.py", namespace)
+    apply_example("06-a-script-that-throws.yaml", namespace)
+    found = wait_phase("throws", namespace, "Failed", seconds=400)
+    assert condition(found, "Failed")["reason"] == "MaxRestartsExceeded"
+    failure = found["lastFailure"]
+    assert failure["cause"] == "CodeError", json.dumps(failure)
+    assert "ValueError: the learning rate must be positive" in failure["message"]
+    assert "raises.py" in failure["message"]
+    assert failure["exitCode"] == 1
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.yaml")))
+def test_the_api_server_knows_every_field(name, namespace):
+    kubectl("apply", "--dry-run=server", "--validate=strict", "-n", namespace, "-f", str(EXAMPLES / name))

@@ -1,0 +1,114 @@
+"""Sharding, parameters, the command line, and an end in the middle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from paceline_trainer import recipes
+from paceline_trainer.data import epoch_order, global_batches, shard
+from paceline_trainer.params import ParamError, parse, schema
+from paceline_trainer.schemas import all_schemas
+from paceline_trainer.task import stratified_split
+from tests.trainer.conftest import environment
+
+
+@given(
+    count=st.integers(1, 300),
+    batch=st.integers(1, 64),
+    size=st.integers(1, 9),
+    seed=st.integers(0, 5),
+    epoch=st.integers(0, 3),
+)
+def test_every_sample_is_trained_on_once_an_epoch_at_any_world_size(count, batch, size, seed, epoch):
+    batches = global_batches(epoch_order(count, seed, epoch), batch)
+    seen = torch.cat([shard(b, rank, size) for b in batches for rank in range(size)])
+    assert sorted(seen.tolist()) == list(range(count))
+
+
+def test_the_order_is_of_seed_and_epoch_alone():
+    assert epoch_order(50, 1, 2).tolist() == epoch_order(50, 1, 2).tolist()
+    assert epoch_order(50, 1, 2).tolist() != epoch_order(50, 1, 3).tolist() != epoch_order(50, 2, 3).tolist()
+
+
+@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=200))
+def test_a_stratified_split_is_a_partition_that_keeps_the_shares(labels):
+    train, held_out = stratified_split(torch.tensor(labels), 0.2, 0)
+    assert sorted(train.tolist() + held_out.tolist()) == list(range(len(labels)))
+    for label in set(labels):
+        assert sum(labels[i] == label for i in held_out.tolist()) == round(labels.count(label) * 0.2)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"epoch": 3}, ["params.epoch", "epochs"]),
+        ({"epochs": 0}, ["params.epochs", "at least 1"]),
+        ({"epochs": "3"}, ["params.epochs", "integer"]),
+        ({"epochs": True}, ["params.epochs", "integer"]),
+        ({"optimizer": "lion"}, ["params.optimizer", "adamw, sgd"]),
+    ],
+)
+def test_wrong_parameters_are_named(values, words):
+    with pytest.raises(ParamError) as said:
+        parse(recipes.ImageClassification, values)
+    assert all(word in str(said.value) for word in words)
+
+
+@pytest.mark.parametrize("name", sorted(recipes.PARAMS))
+def test_the_published_schema_is_valid_and_takes_the_defaults(name):
+    published = all_schemas()[name]
+    Draft202012Validator.check_schema(published)
+    defaults = dataclasses.asdict(recipes.PARAMS[name]())
+    Draft202012Validator(published).validate(defaults)
+    assert parse(recipes.PARAMS[name], defaults) == recipes.PARAMS[name]()
+    assert all(rule["description"] for rule in schema(recipes.PARAMS[name])["properties"].values())
+
+
+def test_schemas_are_published_without_torch():
+    program = "import sys, paceline_trainer.schemas as s; s.all_schemas(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "nope"], "image-classification, linear-regression"),
+        (["--recipe", "linear-regression", "--params", "{"], "not JSON"),
+        (["--recipe", "linear-regression", "--params", '{"nope": 1}'], "params.nope: unknown"),
+    ],
+)
+def test_the_command_line_refuses_with_exit_code_2(arguments, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "paceline_trainer.run", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_sigterm_ends_it_at_once_without_a_model(tmp_path):
+    command = [sys.executable, "-m", "paceline_trainer.run", "--recipe", "image-classification"]
+    command += ["--params", json.dumps({"epochs": 1000}), "--output", str(tmp_path / "out")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("step="):
+            break
+    child.send_signal(signal.SIGTERM)
+    said = child.stdout.read()
+    assert child.wait(30) == 143
+    assert "terminated by SIGTERM" in said
+    assert list(tmp_path.iterdir()) == []

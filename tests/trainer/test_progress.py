@@ -1,0 +1,124 @@
+"""Progress reports against a real HTTPS server, and against the callback in transformers whose words they are."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+from paceline.plan.observed import Report
+from paceline.server.payload import Payload, to_report
+from paceline_trainer.progress import Reporter, payload
+
+
+@pytest.fixture
+def endpoint(tmp_path):
+    """(environment, received): an HTTPS server with a CA of its own, as the operator is one."""
+    received: list[tuple[str, dict]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.headers["Authorization"], json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "token").write_text("secret\n", encoding="utf-8")
+    environ = {
+        "KUBEFLOW_TRAINER_SERVER_URL": f"https://localhost:{server.server_port}/progress",
+        "KUBEFLOW_TRAINER_SERVER_CA_CERT": str(tmp_path / "cert.pem"),
+        "KUBEFLOW_TRAINER_SERVER_TOKEN": str(tmp_path / "token"),
+    }
+    yield environ, received
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_newest_and_the_last_report_arrive(endpoint):
+    environ, received = endpoint
+    reporter = Reporter(environ)
+    for step in range(100):
+        reporter.report(payload(percent=step, eta_seconds=9.6, metrics={"current_step": step, "loss": 0.25}))
+    reporter.close(
+        payload(percent=100, eta_seconds=0, metrics={"loss": 0.125}, model={"path": "/m", "metrics": {"accuracy": 0.5}})
+    )
+    assert len(received) <= 3, "most reports were superseded before they were sent"
+    token, last = received[-1]
+    assert token == "Bearer secret"
+    assert last["trainerStatus"]["progressPercentage"] == 100
+    assert last["trainerStatus"]["model"] == {"path": "/m", "metrics": [{"name": "accuracy", "value": "0.5"}]}
+
+
+def test_a_dead_server_neither_fails_nor_delays_training(capsys):
+    reporter = Reporter(
+        {
+            "KUBEFLOW_TRAINER_SERVER_URL": "https://127.0.0.1:1/progress",
+            "KUBEFLOW_TRAINER_SERVER_TOKEN": "/nowhere",
+        }
+    )
+    began = time.process_time()
+    for step in range(1000):
+        reporter.report(payload(percent=step / 10, eta_seconds=None, metrics={}))
+    assert time.process_time() - began < 5, "report() does no I/O: this is CPU time of a thousand calls"
+    reporter.close()
+    assert reporter.failures >= 1
+    assert capsys.readouterr().out.count("not delivered") == 1
+
+
+def test_without_an_endpoint_nothing_is_sent():
+    reporter = Reporter({})
+    reporter.report(payload(percent=1, eta_seconds=1, metrics={}))
+    reporter.close()
+    assert reporter.failures == 0
+
+
+def test_our_words_are_those_of_the_callback_in_transformers(endpoint, monkeypatch):
+    environ, received = endpoint
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers.integrations import KubeflowCallback
+
+    callback = KubeflowCallback()
+    state = TrainerState(is_world_process_zero=True, max_steps=100, global_step=40, epoch=1.5)
+    arguments, control = TrainingArguments(output_dir="/tmp/x", use_cpu=True), TrainerControl()
+    callback.on_train_begin(arguments, state, control)
+    callback.on_log(arguments, state, control, logs={"loss": 0.5})
+    callback._last_update_time = 0.0  # it sends every 5 s; this test does not wait for that
+    callback.on_step_end(arguments, state, control)
+    callback.on_train_end(arguments, state, control)
+    theirs = [body for _, body in received]
+    assert len(theirs) == 3
+    ours = payload(
+        percent=40, eta_seconds=60, metrics={"current_step": 40, "total_steps": 100, "current_epoch": 1.5, "loss": 0.5}
+    )
+    assert ours["trainerStatus"].keys() == theirs[1]["trainerStatus"].keys()
+    assert {m["name"] for m in ours["trainerStatus"]["metrics"]} == {
+        m["name"] for m in theirs[1]["trainerStatus"]["metrics"]
+    }
+
+    report: Report | None = None
+    for body in theirs:  # and the operator understands what they send
+        report = to_report(Payload.model_validate(body), report, 1.0)
+    assert report is not None
+    assert (report.percent, report.step, report.total_steps, report.epoch) == (100, 100, 100, "1.5")
+    assert [(m.name, m.value) for m in report.metrics] == [("loss", "0.5")]

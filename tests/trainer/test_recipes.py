@@ -1,0 +1,89 @@
+"""The recipes: the same result at any number of processes, honest metrics, a model that can be loaded again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, confusion_matrix, r2_score
+
+from paceline_trainer import recipes
+from paceline_trainer.params import parse
+
+RECIPES = ["image-classification", "linear-regression"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("processes", [2, 3])
+def test_many_processes_reproduce_one_processs_losses(trained, recipe, processes):
+    alone, together = trained(recipe, 1)["report"]["losses"], trained(recipe, processes)["report"]["losses"]
+    assert len(alone) == len(together) > 15
+    # Sums in another order: float32 rounding, which training then amplifies a little.
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, recipe):
+    result = trained(recipe, 2)
+    program = (
+        "import sys, json; from safetensors.torch import load_file; from paceline_trainer import recipes\n"
+        "from paceline_trainer.params import parse; from paceline_trainer.loop import evaluate\n"
+        "from paceline_trainer.distributed import world\n"
+        f"task = recipes.load({recipe!r})(parse(recipes.PARAMS[{recipe!r}], {{}}))\n"
+        "model = task.model(); model.load_state_dict(load_file(sys.argv[1]))\n"
+        "with world() as w: print(json.dumps(evaluate(task, model, task.splits()[1], w).metrics))"
+    )
+    weights = result["output"] / "model.safetensors"
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(weights)], check=True, capture_output=True, text=True, env=_env()
+    ).stdout
+    for name, value in json.loads(said).items():
+        assert value == pytest.approx(result["manifest"]["metrics"][name], rel=1e-5)
+    assert result["manifest"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def _env():
+    from tests.trainer.conftest import environment
+
+    return environment()
+
+
+def test_classification_metrics_are_scikit_learns(trained):
+    result = trained("image-classification", 3)
+    task = recipes.load("image-classification")(parse(recipes.PARAMS["image-classification"], {}))
+    model = task.model()
+    model.load_state_dict(load_file(result["output"] / "model.safetensors"))
+    held_out = task.splits()[1]
+    with torch.no_grad():
+        predicted = model(held_out.inputs).argmax(1)
+    assert result["report"]["confusion_matrix"] == confusion_matrix(held_out.targets, predicted).tolist()
+    assert result["manifest"]["metrics"]["accuracy"] == pytest.approx(accuracy_score(held_out.targets, predicted))
+    assert sum(map(sum, result["report"]["confusion_matrix"])) == len(held_out) == 359, (
+        "every sample once, at 3 processes"
+    )
+
+
+def test_regression_metrics_are_scikit_learns(trained):
+    result = trained("linear-regression", 3)
+    task = recipes.load("linear-regression")(parse(recipes.PARAMS["linear-regression"], {}))
+    model = task.model()
+    model.load_state_dict(load_file(result["output"] / "model.safetensors"))
+    held_out = task.splits()[1]
+    with torch.no_grad():
+        expected = r2_score(held_out.targets, model(held_out.inputs))
+    assert result["manifest"]["metrics"]["r2"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_cnn_learns(tmp_path):
+    from tests.trainer.conftest import run_recipe
+
+    result = run_recipe(tmp_path / "out", "image-classification", {"epochs": 20}, 2)
+    assert result["manifest"]["metrics"]["accuracy"] >= 0.97
+    assert "true\\pred" in result["stdout"]
+    assert (tmp_path / "out/report.md").read_text(encoding="utf-8").startswith("# image-classification")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"], "nothing half-finished is left"

@@ -1,0 +1,40 @@
+"""Installs the operator by its Helm chart, from the images that were built here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from devcluster import images
+from devcluster.paths import PROJECT
+
+RELEASE = "paceline"
+
+
+def image_values() -> list[str]:
+    """Helm values for the images of this checkout: content-hash tags, so that a change rolls the operator out."""
+    registry = os.environ.get("PACELINE_REGISTRY")
+    refs = {name: images.reference(name) for name in images.SOURCES}
+    if registry:
+        refs = {name: f"{registry.rstrip('/')}/{ref.partition('/')[2]}" for name, ref in refs.items()}
+    repository, _, tag = refs["operator"].rpartition(":")
+    return ["--set", f"image.repository={repository},image.tag={tag}", "--set", f"trainerImage={refs['trainer']}"]
+
+
+def install(namespace: str) -> None:
+    """Idempotent. Raises subprocess.CalledProcessError; helm has said why by then."""
+    command = [
+        "helm",
+        "upgrade",
+        "--install",
+        RELEASE,
+        str(PROJECT / "charts/paceline"),
+        "-n",
+        namespace,
+        "--create-namespace",
+    ]
+    subprocess.run([*command, *image_values(), "--wait", "--timeout", "3m"], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    install("paceline-system")
