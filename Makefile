@@ -24,7 +24,7 @@ test: ## Everything the project is tested with, fast levels first, on a real API
 	@bash tools/test.sh
 
 ##@ Checks
-.PHONY: verify fmt lint type unit golden trainer cluster-test e2e
+.PHONY: verify fmt lint type unit golden trainer devcluster-test cluster-test e2e
 verify: lint type verify-generated unit golden ## All that needs no cluster: lint, types, layers, generated files, unit and golden tests
 
 fmt: env ## Format the code
@@ -48,11 +48,17 @@ golden: env ## Rendered objects and CRDs against committed YAML (UPDATE_GOLDEN=1
 trainer: env ## The trainer on this machine: CPU, gloo, two processes
 	$(PYTEST) -q tests/trainer
 
+devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut wires, nothing left over
+	$(PYTEST) -q tests/devcluster
+
 cluster-test: env ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
+	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4
 	$(ON_CLUSTER) $(PYTEST) -q tests/cluster
 
-e2e: env cluster-up image ## Real kubelets, real torchrun, the examples as they stand
+e2e: env ## Real kubelets, real torchrun, the examples as they stand
+	$(DEVCLUSTER) down
+	$(MAKE) -s cluster-up image
 	$(ON_CLUSTER) $(PYTEST) -q tests/e2e
 
 ##@ Generated files (each has its twin in `make verify`)

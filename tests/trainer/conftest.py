@@ -48,7 +48,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
         if (recipe, processes) not in results:
             output = tmp_path_factory.mktemp(recipe) / "output"
             # 3 processes of a batch of 50 have uneven parts in every step, and fewer samples than processes in none.
-            params = {"epochs": 3, "batch_size": 50, "seed": 7}
+            # SGD: Adam divides by the gradients' own size, and makes of the last bit's rounding a difference in the third.
+            params = {"epochs": 3, "batch_size": 50, "seed": 7, "optimizer": "sgd", "lr": 0.02}
             results[recipe, processes] = {**run_recipe(output, recipe, params, processes), "output": output}
         return results[recipe, processes]
 

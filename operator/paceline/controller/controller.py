@@ -22,7 +22,7 @@ from paceline.kube.reflector import Store
 from paceline.plan.observed import NodeRecord, Observed, PodRecord, Report
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
-from paceline.plan.urgency import WORDING_SECONDS, only_wording
+from paceline.plan.urgency import PATIENCE_SECONDS, may_wait
 from paceline.render.pods import Installation
 
 log = logging.getLogger(__name__)
@@ -226,8 +226,8 @@ class Controller:
         patch = merge_patch(job.status.wire(), status.wire())
         if not patch:
             return
-        due = entry.patched_at + WORDING_SECONDS
-        if self._clock() < due and only_wording(job.status, status):
+        due = entry.patched_at + PATIENCE_SECONDS
+        if self._clock() < due and may_wait(job.status, status):
             self.queue.add_after(job.key, due - self._clock())
             return
         try:

@@ -5,16 +5,25 @@ Eight workers that start one after the other would otherwise be eight writes tha
 
 from __future__ import annotations
 
-from paceline.api.status import TrainingJobStatus
+from paceline.api.status import Phase, TrainingJobStatus
 
-# Counts and wording alone are written at most this often.
-WORDING_SECONDS = 2.0
+# What may wait is written at most this often.
+PATIENCE_SECONDS = 2.0
 
 
-def only_wording(old: TrainingJobStatus, new: TrainingJobStatus) -> bool:
-    """Do the two differ in nothing but counts and messages?"""
-    blank = {"nodes": None, "message": None, "conditions": []}
-    if old.model_copy(update=blank) != new.model_copy(update=blank):
+def may_wait(old: TrainingJobStatus, new: TrainingJobStatus) -> bool:
+    """Do the two differ in counts, wording and the steps of one start only? All of it can be seen again from the pods."""
+    starting = (Phase.PENDING, Phase.STARTING)
+    phases_may = old.phase == new.phase or (old.phase in starting and new.phase in starting)
+    waiting: dict[str, object] = {
+        "nodes": None,
+        "message": None,
+        "conditions": [],
+        "phase": None,
+        "start_time": None,
+        "active_since": None,
+    }
+    if not phases_may or old.model_copy(update=waiting) != new.model_copy(update=waiting):
         return False
     return [(c.type, c.status, c.reason) for c in old.conditions] == [
         (c.type, c.status, c.reason) for c in new.conditions

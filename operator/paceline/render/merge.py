@@ -25,8 +25,6 @@ def merge(base: Any, over: Any, *, field: str = "") -> Any:
         return out
     if isinstance(base, list) and isinstance(over, list) and field in _MERGE_KEYS:
         return _merge_lists(base, over, _MERGE_KEYS[field])
-    if field in ("tolerations",) and isinstance(base, list) and isinstance(over, list):
-        return base + over
     return over
 
 

@@ -1,0 +1,93 @@
+"""What is rendered, against committed YAML. UPDATE_GOLDEN=1 writes the files; review them as code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from paceline.api.crd import training_job_crd
+from paceline.api.trainingjob import TrainingJob
+from paceline.render import pods
+from paceline.render.pods import Installation
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+OPERATOR = Installation("paceline-trainer:1", "https://paceline-progress.paceline-system.svc:8443", "-----CA-----\n")
+
+MINIMAL = {"image": "torch:1", "command": ["torchrun", "/src/train.py"]}
+FULL = {
+    "image": "torch:1",
+    "command": ["torchrun", "/src/train.py", "--epochs", "3"],
+    "nodes": 4,
+    "processesPerNode": 8,
+    "resources": {"limits": {"nvidia.com/gpu": 8, "cpu": "64", "memory": "512Gi"}},
+    "sharedMemory": "8Gi",
+    "network": {"profile": "tcp", "interface": "ens5", "env": {"NCCL_DEBUG": "WARN"}},
+    "rendezvous": {"lastCallSeconds": 5, "joinTimeoutSeconds": 900, "conf": {"use_libuv": "0"}},
+    "template": {
+        "metadata": {"labels": {"team": "ml", "paceline.dev/role": "impostor"}, "annotations": {"note": "1"}},
+        "spec": {
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "containers": [
+                {
+                    "name": "trainer",
+                    "env": [{"name": "NCCL_DEBUG", "value": "INFO"}],
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                },
+                {"name": "sidecar", "image": "sidecar:1"},
+            ],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        },
+    },
+}
+RECIPE = {
+    "recipe": {"name": "image-classification", "params": {"epochs": 3}},
+    "progress": {"enabled": False},
+    "sharedMemory": 0,
+}
+
+
+def job(spec):
+    meta = {"name": "job", "namespace": "default", "uid": "uid-1", "creationTimestamp": "2026-11-23T10:00:00Z"}
+    return TrainingJob.parse({"metadata": meta, "spec": spec})
+
+
+@pytest.mark.parametrize(("name", "spec"), [("minimal", MINIMAL), ("full", FULL), ("recipe", RECIPE)])
+def test_children(name, spec):
+    made = job(spec)
+    nodes = made.spec.nodes
+    check(
+        f"{name}.yaml", [pods.worker(made, 2, 1, nodes, OPERATOR), pods.rendezvous(made, OPERATOR), pods.service(made)]
+    )
+
+
+def test_the_committed_crd_is_the_generated_one():
+    committed = (ROOT / "crds/paceline.dev_trainingjobs.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(committed) == training_job_crd(), "run `make crds` and commit the result"
+
+
+def test_every_field_of_the_crd_is_described_and_bounded():
+    version = training_job_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    wrong = [*flaws(version["spec"], "spec"), *flaws(version["status"], "status")]
+    assert wrong == []
+
+
+def flaws(schema, path):
+    """Fields without a description, and lists without a limit."""
+    if "description" not in schema:
+        yield f"{path}: no description"
+    if schema.get("type") == "array" and "maxItems" not in schema and path.startswith("spec"):
+        yield f"{path}: no maxItems"
+    for name, child in schema.get("properties", {}).items():
+        yield from flaws(child, f"{path}.{name}")
+
+
+def check(name, documents):
+    file = HERE / name
+    text = yaml.safe_dump_all(documents, sort_keys=False, width=120)
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == text, f"{name} differs: if that is meant, UPDATE_GOLDEN=1 make golden"

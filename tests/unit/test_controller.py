@@ -1,0 +1,100 @@
+"""Small decisions around the loop."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.controller import records
+from paceline.controller.controller import merge_patch
+from paceline.plan.urgency import may_wait
+
+JSON = st.recursive(
+    st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=3),
+    lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(st.text(max_size=2), JSON, max_size=4)
+
+
+def apply_merge_patch(target, patch):
+    """RFC 7386, section 2."""
+    if not isinstance(patch, dict):
+        return patch
+    out = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            out.pop(key, None)
+        else:
+            out[key] = apply_merge_patch(out.get(key), value)
+    return out
+
+
+@given(old=OBJECTS, new=OBJECTS)
+def test_a_merge_patch_makes_the_new_of_the_old_and_is_empty_for_equals(old, new):
+    assert apply_merge_patch(old, merge_patch(old, new)) == new
+    assert merge_patch(new, new) == {}
+
+
+def pod(**status):
+    labels = {
+        "paceline.dev/role": "worker",
+        "paceline.dev/job-name": "j",
+        "paceline.dev/job-uid": "u",
+        "paceline.dev/attempt": "2",
+    }
+    meta = {
+        "name": "p",
+        "namespace": "n",
+        "uid": "x",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-11-23T10:00:00Z",
+        "labels": labels,
+    }
+    return {"metadata": meta, "spec": {"nodeName": "n1"}, "status": status}
+
+
+def test_a_record_keeps_what_decisions_need():
+    states = [
+        {"name": "sidecar", "state": {"running": {"startedAt": "2026-11-23T10:00:01Z"}}},
+        {
+            "name": "trainer",
+            "state": {"terminated": {"exitCode": 3, "startedAt": "2026-11-23T10:00:01Z", "message": "bad"}},
+        },
+    ]
+    record = records.pod(pod(phase="Running", containerStatuses=states))
+    assert (record.attempt, record.node, record.container.exit_code, record.container.message) == (2, "n1", 3, "bad")
+    assert record.failed
+    assert not record.ended, "its sidecar still runs"
+
+
+def test_an_init_container_that_waits_is_the_reason():
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    record = records.pod(
+        pod(
+            initContainerStatuses=[{"name": "init", "state": waiting}],
+            containerStatuses=[{"name": "trainer", "state": {"waiting": {"reason": "PodInitializing"}}}],
+        )
+    )
+    assert record.container.waiting_reason == "ImagePullBackOff"
+
+
+def test_somebody_elses_pod_is_left_out():
+    assert (
+        records.pod(
+            {"metadata": {"name": "x", "namespace": "n", "labels": {"paceline.dev/role": "worker"}}, "spec": {}}
+        )
+        is None
+    )
+
+
+def test_what_may_wait_for_company(world):
+    world.settle()
+    pending = world.job.status
+    world.schedule_all()
+    world.settle()
+    assert may_wait(pending, world.job.status), "Starting can be seen from the pods"
+    starting = world.job.status
+    world.run_all()
+    world.settle()
+    assert not may_wait(starting, world.job.status), "Running is news"

@@ -1,0 +1,80 @@
+"""Progress: what comes over the wire, and what stands in log lines."""
+
+from __future__ import annotations
+
+import pytest
+import re2
+from pydantic import ValidationError
+
+from paceline.controller.logs import Progress
+from paceline.plan.progress import duration
+from paceline.server.payload import Payload, to_report
+
+
+def report(before=None, **status):
+    return to_report(Payload.model_validate({"trainerStatus": status}), before, 5.0)
+
+
+def metrics(**values):
+    return [{"name": name, "value": str(value)} for name, value in values.items()]
+
+
+def test_known_metrics_have_fields_of_their_own():
+    got = report(
+        progressPercentage=40,
+        metrics=metrics(current_step=81, total_steps=200, current_epoch=1.5, samples_per_second=8.5, loss=0.5),
+    )
+    assert (got.step, got.total_steps, got.epoch, got.samples_per_second) == (81, 200, "1.5", "8.5")
+    assert [(m.name, m.value) for m in got.metrics] == [("loss", "0.5")]
+    assert got.percent == 40.5, "the callback sends whole percents; the steps know better"
+
+
+def test_a_final_report_keeps_what_it_leaves_out():
+    first = report(progressPercentage=40, metrics=metrics(current_step=40, total_steps=100, current_epoch=1.5))
+    last = report(first, progressPercentage=100, metrics=metrics(train_loss=0.25))
+    assert (last.percent, last.step, last.total_steps, last.epoch) == (100, 100, 100, "1.5")
+
+
+@pytest.mark.parametrize(
+    ("status", "field"),
+    [
+        ({"progressPercentage": 101}, "progressPercentage"),
+        ({"estimatedRemainingSeconds": -1}, "estimatedRemainingSeconds"),
+        ({"metrics": [{"name": "x" * 200, "value": "1"}]}, "metrics"),
+        ({"metrics": [{"name": "x", "value": "1"}] * 65}, "metrics"),
+        ({"model": {"sha256": "nope"}}, "sha256"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(status, field):
+    with pytest.raises(ValidationError, match=field):
+        report(**status)
+
+
+@pytest.mark.parametrize("step", ["nan", "inf", "many", ""])
+def test_a_step_that_is_no_number_is_no_step(step):
+    assert report(metrics=metrics(current_step=step)).step is None
+
+
+def test_log_lines_give_steps_rate_and_any_metric():
+    lines = Progress(re2.compile(r"step=(?P<step>\d+)/(?P<total>\d+) loss=(?P<loss>[\d.]+)"))
+    assert lines.read("2026-11-23T10:00:00.000000000Z something else") is None
+    first = lines.read("2026-11-23T10:00:00.000000000Z step=10/100 loss=0.9")
+    later = lines.read("2026-11-23T10:00:20.000000000Z step=30/100 loss=0.5")
+    assert (first.step, first.eta_seconds) == (10, None)
+    assert (later.step, later.total_steps, later.eta_seconds) == (30, 100, 70)
+    assert [(m.name, m.value) for m in later.metrics] == [("loss", "0.5")]
+
+
+def test_a_restarted_programs_rate_starts_anew():
+    lines = Progress(re2.compile(r"(?P<step>\d+)/(?P<total>\d+)"))
+    lines.read("2026-11-23T10:00:00Z 90/100")
+    assert lines.read("2026-11-23T11:00:00Z 1/100").eta_seconds is None
+    assert lines.read("2026-11-23T11:00:01Z 2/100").eta_seconds == 98
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59, "59s"), (60, "1m"), (90, "1m30s"), (3600, "1h"), (11100, "3h5m"), (187200, "2d4h")],
+)
+def test_durations_read_as_kubectls(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,83 @@
+"""The work queue: client-go's semantics."""
+
+from __future__ import annotations
+
+import asyncio
+
+from paceline.controller.queue import BACKOFF_MAX_SECONDS, Queue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def take(queue):
+    return (await asyncio.wait_for(queue.take(), 2))[0]
+
+
+async def test_events_in_between_coalesce():
+    queue = Queue(Clock())
+    for key in ("a", "b", "a", "a"):
+        queue.add(key)
+    assert [await take(queue), await take(queue)] == ["a", "b"]
+    assert len(queue) == 0
+
+
+async def test_a_key_in_flight_is_not_given_out_twice_but_comes_again():
+    queue = Queue(Clock())
+    queue.add("a")
+    assert await take(queue) == "a"
+    queue.add("a")
+    assert len(queue) == 0
+    queue.done("a")
+    assert await take(queue) == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+async def test_later_comes_later_and_the_earlier_time_wins():
+    clock = Clock()
+    queue = Queue(clock)
+    queue.add_after("a", 10)
+    queue.add_after("a", 5)
+    queue.add_after("a", 20)
+    clock.now += 5
+    assert await take(queue) == "a"
+    queue.done("a")
+    clock.now += 100
+    queue.add("b")
+    assert await take(queue) == "b", "the later times of a were replaced"
+    assert len(queue) == 0
+
+
+async def test_a_sleeper_is_woken_by_a_new_key():
+    queue = Queue(Clock())
+    queue.add_after("later", 3600)
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    queue.add("now")
+    assert (await asyncio.wait_for(waiting, 2))[0] == "now"
+
+
+async def test_retries_back_off_a_key_of_its_own_and_are_forgotten_on_success():
+    queue = Queue(Clock())
+    delays = [queue.retry("a") for _ in range(12)]
+    assert delays[:4] == [0.2, 0.4, 0.8, 1.6]
+    assert delays[-1] == BACKOFF_MAX_SECONDS
+    assert queue.retry("b") == 0.2
+    queue.forget("a")
+    assert queue.retry("a") == 0.2
+
+
+async def test_the_oldest_work_is_known():
+    clock = Clock()
+    queue = Queue(clock)
+    assert queue.longest_in_flight() == 0
+    queue.add("a")
+    await take(queue)
+    clock.now += 7
+    assert queue.longest_in_flight() == 7

@@ -1,0 +1,103 @@
+"""`make demo`: from nothing to a model trained on a real two-node cluster, live, with the time of every step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from devcluster.paths import PROJECT, STATE
+
+EXAMPLE = PROJECT / "examples/01-image-classification.yaml"
+JOB = "digits"
+NAMESPACE = "paceline-demo"
+TIMES: list[tuple[str, float]] = []
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    print(f"\n== {what}", flush=True)
+    began = time.monotonic()
+    yield
+    TIMES.append((what, time.monotonic() - began))
+
+
+def devcluster(*arguments: str) -> str:
+    """Its standard output; what it says on the way goes to the terminal."""
+    done = subprocess.run(
+        [sys.executable, "-m", "devcluster", *arguments], check=False, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode != 0:
+        sys.exit(
+            f"\nthe demo stopped at: devcluster {' '.join(arguments)}\nrun it again when that is mended: it goes on from there"
+        )
+    return done.stdout
+
+
+def on_cluster(*command: str) -> str:
+    return devcluster("exec", "--", *command)
+
+
+def show(*command: str) -> int:
+    """Runs a command on the cluster with the terminal as its own."""
+    return subprocess.run([sys.executable, "-m", "devcluster", "exec", "--", *command], check=False).returncode
+
+
+def kubectl(*arguments: str) -> str:
+    return on_cluster("kubectl", "-n", NAMESPACE, *arguments)
+
+
+def main() -> None:
+    with timed("cluster: two nodes"):
+        devcluster("up")
+    with timed("images: build, and bring to the nodes"):
+        refs = [devcluster("build-image", name).strip().splitlines()[-1] for name in ("operator", "trainer")]
+        devcluster("load-image", *refs)
+    with timed("operator: install by Helm"):
+        on_cluster(sys.executable, "-m", "tools.install")
+    with timed("training: kubectl apply -f examples/01-image-classification.yaml"):
+        _fresh_namespace()
+        kubectl("apply", "-f", str(EXAMPLE))
+        code = show(sys.executable, "-m", "paceline", "watch", JOB, "-n", NAMESPACE)
+    _tell()
+    sys.exit(code)
+
+
+def _fresh_namespace() -> None:
+    """A second demo starts as the first did; the user's other namespaces are not touched."""
+    kubectl("delete", "trainingjob", JOB, "--ignore-not-found", "--wait=true")
+    on_cluster("sh", "-c", f"kubectl create namespace {NAMESPACE} --dry-run=client -o yaml | kubectl apply -f -")
+
+
+def _tell() -> None:
+    status = json.loads(kubectl("get", "tj", JOB, "-o", "json")).get("status", {})
+    print("\n== result")
+    for pod in json.loads(kubectl("get", "pods", "-l", f"paceline.dev/job-name={JOB}", "-o", "json"))["items"]:
+        log = kubectl("logs", pod["metadata"]["name"], "-c", "trainer")
+        if "accuracy" in log:  # only the process of rank 0 evaluates aloud
+            print(log[log.index("accuracy") :].rstrip())
+    model = status.get("model", {})
+    if model:
+        claim = json.loads(kubectl("get", "pvc", "models", "-o", "json"))["spec"].get("volumeName", "")
+        folder = STATE / "volumes" / claim / "digits"
+        where = folder if folder.exists() else f"claim models, {model.get('path')}"
+        print(f"\nthe model, its manifest and report: {where}")
+    print("\nstep                                                              seconds")
+    for what, seconds in TIMES:
+        print(f"{what:64} {seconds:8.1f}")
+    print(f"\nlook further:\n  {_prefix()}kubectl -n {NAMESPACE} get tj -o wide")
+    print(f"  {_prefix()}kubectl -n {NAMESPACE} describe tj {JOB}")
+    print(f"  {_prefix()}kubectl -n paceline-system logs -l app.kubernetes.io/name=paceline")
+    print("take it down again:  make cluster-down")
+
+
+def _prefix() -> str:
+    return "" if os.environ.get("CLUSTER", "embedded") != "embedded" else ".venv/bin/python -m devcluster exec -- "
+
+
+if __name__ == "__main__":
+    main()
