@@ -37,7 +37,7 @@ def follow(name: str, namespace: str, context: str) -> int:
         namespace = active.get("context", {}).get("namespace") or "default"
     jobs: Any = client.CustomObjectsApi()
     core: Any = client.CoreV1Api()
-    phase = ""
+    phase = said = ""
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         while True:
             try:
@@ -49,10 +49,10 @@ def follow(name: str, namespace: str, context: str) -> int:
                 return 1 if phase else 2
             pods = core.list_namespaced_pod(namespace, label_selector=f"{LABEL_JOB_NAME}={name}").items
             live.update(view(job, pods))
-            status: Json = job.get("status") or {}
-            if not console.is_terminal and status.get("phase", "") != phase:
-                console.print(line(job))
-            phase = status.get("phase", "")
+            phase = (job.get("status") or {}).get("phase", "")
+            if not console.is_terminal and line(job) != said:
+                said = line(job)
+                console.print(said, highlight=False)
             if phase in ("Succeeded", "Failed"):
                 return 0 if phase == "Succeeded" else 1
             time.sleep(EVERY_SECONDS)
@@ -61,7 +61,17 @@ def follow(name: str, namespace: str, context: str) -> int:
 def line(job: Json) -> str:
     """One line of a job, for logs and pipes."""
     status: Json = job.get("status") or {}
-    return f"{job['metadata']['name']}: {status.get('phase', 'Pending')}: {status.get('message', '')}"
+    progress: Json = status.get("progress") or {}
+    metrics = {m["name"]: m["value"] for m in progress.get("metrics", [])}
+    parts = [
+        f"{status.get('phase', 'Pending'):10}",
+        f"nodes {(status.get('nodes') or {}).get('summary', '-')}",
+        *([f"{progress['percent']} %"] if "percent" in progress else []),
+        *([f"eta {progress['eta']}"] if "eta" in progress else []),
+        *([f"loss {metrics['loss']}"] if "loss" in metrics else []),
+        status.get("message", ""),
+    ]
+    return f"{job['metadata']['name']}: " + "  ".join(parts)
 
 
 def view(job: Json, pods: list[Any]) -> Group:
