@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from devcluster import paths
+from devcluster.process import start_time
 from tests.kube import ROOT, wait
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces and mounts")
@@ -126,7 +127,7 @@ def test_down_leaves_nothing():
     assert pids
     devcluster("down")
     assert [n for n in ("kcp", "n1", "n2") if (Path("/run/netns") / n).exists()] == []
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in pids if start_time(pid)] == []
     assert str(paths.STATE) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     assert list(Path("/sys/fs/cgroup").glob("*/kubelet-n*")) + list(Path("/sys/fs/cgroup").glob("kubelet-n*")) == []
     assert "is down" in devcluster("status")

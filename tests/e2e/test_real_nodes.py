@@ -117,8 +117,7 @@ def test_a_deleted_worker_is_survived(namespace):
     kubectl("delete", "pod", "survives-1-0-0", "-n", namespace, "--grace-period=0", "--force")
     wait("the next attempt", lambda: status("survives", namespace)["attempt"] == 2, 60)
     wait_phase("survives", namespace, "Running", seconds=120)
-    worker = pods("survives", namespace)[0]["metadata"]["name"]
-    wait("it steps again", lambda: "step 3" in logs(worker, namespace), 120)
+    wait("it steps again", lambda: "step 3" in logs("survives-2-0-0", namespace), 120)
 
 
 def test_shared_memory_is_sized_and_limits_hold(namespace):
