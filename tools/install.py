@@ -18,7 +18,8 @@ def image_values() -> list[str]:
     if registry:
         refs = {name: f"{registry.rstrip('/')}/{ref.partition('/')[2]}" for name, ref in refs.items()}
     repository, _, tag = refs["operator"].rpartition(":")
-    return ["--set", f"image.repository={repository},image.tag={tag}", "--set", f"trainerImage={refs['trainer']}"]
+    # As strings: a hash of digits alone, or with one e, would be taken for a number.
+    return ["--set-string", f"image.repository={repository},image.tag={tag},trainerImage={refs['trainer']}"]
 
 
 def install(namespace: str) -> None:
