@@ -28,7 +28,7 @@ def main() -> None:
     )  # fmt: skip
     arguments = TrainingArguments(
         output_dir="/tmp/hf-output", num_train_epochs=4, per_device_train_batch_size=16, learning_rate=3e-3,
-        logging_steps=10, save_strategy="no", report_to="all", use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
+        logging_steps=10, save_strategy="no", use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
     )  # fmt: skip
     trainer = Trainer(
         model=BertForSequenceClassification(config),

@@ -23,8 +23,8 @@ RECIPES = ["image-classification", "linear-regression"]
 def test_many_processes_reproduce_one_processs_losses(trained, recipe, processes):
     alone, together = trained(recipe, 1)["report"]["losses"], trained(recipe, processes)["report"]["losses"]
     assert len(alone) == len(together) > 15
-    # Sums in another order: float32 rounding, which training then amplifies a little.
-    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=1e-4, atol=1e-5)
+    # Sums in another order: float32 rounding, which 87 steps amplify to 2e-4 (seen). A wrong weight of one uneven shard is 2e-2.
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
