@@ -55,7 +55,8 @@ class Controller:
         self.metrics, self._clock, self._recipes = metrics, clock, recipes
         self._changed: list[Callable[[TrainingJob, Iterable[PodRecord]], None]] = []
         self._gone: list[Callable[[str], None]] = []
-        self.queue = Queue(time.monotonic)
+        self.queue = Queue(time.monotonic, metrics.queue_adds.inc)
+        metrics.queue_depth.set_function(lambda: len(self.queue))
         self.pods: Store[PodRecord] = Store(self._pod_changed)
         self.nodes: Store[NodeRecord] = Store(self._node_changed)
         self._executor = Executor(client, self.pods, here, clock)
@@ -153,8 +154,6 @@ class Controller:
     def _added(self, key: str) -> None:
         if key in self._uids:
             self.queue.add(key)
-            self.metrics.queue_adds.inc()
-            self.metrics.queue_depth.set(len(self.queue))
 
     # -- the work --------------------------------------------------------------------------------------------------
 
@@ -167,7 +166,6 @@ class Controller:
         while True:
             key, waited = await self.queue.take()
             self.metrics.queue_latency.observe(waited)
-            self.metrics.queue_depth.set(len(self.queue))
             try:
                 with self.metrics.reconcile_duration.time():
                     await self._reconcile(key)
@@ -175,9 +173,8 @@ class Controller:
                 self.metrics.reconcile_total.labels("success").inc()
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
                 self._failed(key, error, expected=True)
-            except (
-                Exception
-            ) as error:  # one job's trouble must not end the others' work; it is counted, told and retried
+            except Exception as error:
+                # One job's trouble must not end the others' work: it is counted, told and retried.
                 self._failed(key, error, expected=False)
             finally:
                 self.queue.done(key)

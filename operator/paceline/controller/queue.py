@@ -13,9 +13,9 @@ BACKOFF_MAX_SECONDS = 60.0
 
 
 class Queue:
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """``clock`` is monotonic, in seconds."""
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], on_add: Callable[[], None] = lambda: None) -> None:
+        """``clock`` is monotonic, in seconds; ``on_add`` is called for every key that was not there yet."""
+        self._clock, self._on_add = clock, on_add
         self._ready: deque[str] = deque()
         # When each waiting key was added (for the latency metric); a key is here or in flight, or both when it came again.
         self._dirty: dict[str, float] = {}
@@ -25,8 +25,6 @@ class Queue:
         self._failures: dict[str, int] = {}
         self._order = itertools.count()
         self._changed = asyncio.Event()
-        self.adds = 0
-        self.retries = 0
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -35,7 +33,7 @@ class Queue:
         if key in self._dirty:
             return
         self._dirty[key] = self._clock()
-        self.adds += 1
+        self._on_add()
         if key not in self._in_flight:
             self._ready.append(key)
             self._changed.set()
@@ -52,7 +50,6 @@ class Queue:
     def retry(self, key: str) -> float:
         """Add again after this key's own exponential back-off; returns its seconds."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        self.retries += 1
         delay = min(BACKOFF_BASE_SECONDS * 2 ** (count - 1), BACKOFF_MAX_SECONDS)
         self.add_after(key, delay)
         return float(delay)
