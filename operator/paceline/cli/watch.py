@@ -52,7 +52,7 @@ def follow(name: str, namespace: str, context: str) -> int:
             phase = (job.get("status") or {}).get("phase", "")
             if not console.is_terminal and line(job) != said:
                 said = line(job)
-                console.print(said, highlight=False)
+                console.print(said, highlight=False, soft_wrap=True)
             if phase in ("Succeeded", "Failed"):
                 return 0 if phase == "Succeeded" else 1
             time.sleep(EVERY_SECONDS)
