@@ -32,10 +32,10 @@ class Plugin(rpc.DevicePluginServicer):  # type: ignore[misc]
             pb.Device(ID=f"GPU-{i}", health="Unhealthy" if str(i) in bad else "Healthy") for i in range(self._count)
         ]
 
-    def GetDevicePluginOptions(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetDevicePluginOptions(self, request: Any, context: Any) -> Any:
         return pb.DevicePluginOptions()
 
-    def ListAndWatch(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+    def ListAndWatch(self, request: Any, context: Any) -> Iterator[Any]:
         told = None
         while context.is_active():
             devices = self._devices()
@@ -44,10 +44,10 @@ class Plugin(rpc.DevicePluginServicer):  # type: ignore[misc]
                 told = devices
             time.sleep(POLL_SECONDS)
 
-    def GetPreferredAllocation(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetPreferredAllocation(self, request: Any, context: Any) -> Any:
         return pb.PreferredAllocationResponse()
 
-    def Allocate(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Allocate(self, request: Any, context: Any) -> Any:
         return pb.AllocateResponse(
             container_responses=[
                 pb.ContainerAllocateResponse(envs={"NVIDIA_VISIBLE_DEVICES": ",".join(r.devices_ids)})
@@ -55,7 +55,7 @@ class Plugin(rpc.DevicePluginServicer):  # type: ignore[misc]
             ]
         )
 
-    def PreStartContainer(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def PreStartContainer(self, request: Any, context: Any) -> Any:
         return pb.PreStartContainerResponse()
 
 

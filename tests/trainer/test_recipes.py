@@ -53,12 +53,17 @@ def _env():
     return environment()
 
 
-def test_classification_metrics_are_scikit_learns(trained):
-    result = trained("image-classification", 3)
-    task = recipes.load("image-classification")(parse(recipes.PARAMS["image-classification"], {}))
+def reloaded(recipe, result):
+    """(model, evaluation split) of a run."""
+    task = recipes.load(recipe)(parse(recipes.PARAMS[recipe], {}))
     model = task.model()
     model.load_state_dict(load_file(result["output"] / "model.safetensors"))
-    held_out = task.splits()[1]
+    return model, task.splits()[1]
+
+
+def test_classification_metrics_are_scikit_learns(trained):
+    result = trained("image-classification", 3)
+    model, held_out = reloaded("image-classification", result)
     with torch.no_grad():
         predicted = model(held_out.inputs).argmax(1)
     assert result["report"]["confusion_matrix"] == confusion_matrix(held_out.targets, predicted).tolist()
@@ -70,10 +75,7 @@ def test_classification_metrics_are_scikit_learns(trained):
 
 def test_regression_metrics_are_scikit_learns(trained):
     result = trained("linear-regression", 3)
-    task = recipes.load("linear-regression")(parse(recipes.PARAMS["linear-regression"], {}))
-    model = task.model()
-    model.load_state_dict(load_file(result["output"] / "model.safetensors"))
-    held_out = task.splits()[1]
+    model, held_out = reloaded("linear-regression", result)
     with torch.no_grad():
         expected = r2_score(held_out.targets, model(held_out.inputs))
     assert result["manifest"]["metrics"]["r2"] == pytest.approx(expected, rel=1e-5)

@@ -58,7 +58,7 @@ def train(task: Task, data: Arrays, params: Training, world: World, result: Trai
         for batch in global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size):
             loss_sum = _local_loss(task, wrapped, data, shard(batch, world.rank, world.size), world)
             optimizer.zero_grad(set_to_none=True)
-            (loss_sum * (world.size / len(batch))).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss_sum * (world.size / len(batch)))
             optimizer.step()
             result.losses.append(float(world.sum(loss_sum.detach().double().reshape(1))) / len(batch))
             result.samples += len(batch)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import aiohttp
 
@@ -21,6 +21,10 @@ BACKOFF_MAX_SECONDS = 10.0
 
 
 class Record(Protocol):
+    """A frozen dataclass that knows its version."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
     @property
     def resource_version(self) -> int: ...
 
@@ -77,7 +81,7 @@ class Store(Generic[R]):
 
 def _differs(old: Record, new: Record) -> bool:
     """Everything but the resource version: most events of a pod change nothing that a record keeps."""
-    fields = [name for name in type(old).__dataclass_fields__ if name != "resource_version"]  # type: ignore[attr-defined]
+    fields = [name for name in old.__dataclass_fields__ if name != "resource_version"]
     return any(getattr(old, name) != getattr(new, name) for name in fields)
 
 
