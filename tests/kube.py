@@ -100,6 +100,11 @@ def leftovers(namespace: str) -> list[str]:
     return [name for name in out if name != "configmap/kube-root-ca.crt"]
 
 
+def quiet() -> None:
+    """Waits until the jobs of earlier tests are gone: their namespaces end in the background, and cost requests."""
+    wait("earlier tests' jobs are gone", lambda: not kubectl("get", "tj", "--all-namespaces", "-o", "name"), 120)
+
+
 def requests(metrics_url: str) -> dict[str, int]:
     """What the operator has asked of the API server so far, by verb."""
     text = urllib.request.urlopen(metrics_url, timeout=5).read().decode()

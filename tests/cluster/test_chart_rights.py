@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 import yaml
 
-from tests.kube import ROOT, apply, get, job, kubectl, patch, pods, status, wait, wait_phase
+from tests.kube import ROOT, apply, get, job, kubectl, patch, pods, quiet, status, wait, wait_phase
 
 SOON = {"kwok.paceline.dev/complete-after": "1s"}
 FAILS = {"kwok.paceline.dev/fail-after": "1s"}
@@ -34,7 +34,7 @@ def account(namespace, tmp_path):
 @pytest.fixture
 def confined(operator, standby, account, namespace):
     """An operator as the chart's service account; the only one, so the session's own has stopped."""
-    wait("earlier tests' jobs are gone", lambda: not kubectl("get", "tj", "-A", "-o", "name"), 120)
+    quiet()
     operator.stop()
     with pytest.MonkeyPatch.context() as env:
         env.setenv("KUBECONFIG", str(account))

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from tests.kube import apply, get, job, kubectl, patch, pods, status, wait, wait_phase
+from tests.kube import apply, get, job, kubectl, patch, pods, quiet, status, wait, wait_phase
 
 SOON = {"kwok.paceline.dev/complete-after": "2s"}
 
@@ -22,6 +22,7 @@ def versions(namespace):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["asked to end", "killed"])
 def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace, how):
+    quiet()
     apply(
         job("runs", namespace),
         job("done", namespace, SOON),

@@ -6,19 +6,7 @@ import json
 
 import pytest
 
-from tests.kube import (
-    apply,
-    condition,
-    get,
-    job,
-    kubectl,
-    leftovers,
-    patch,
-    pods,
-    status,
-    wait,
-    wait_phase,
-)
+from tests.kube import apply, condition, get, job, kubectl, leftovers, patch, pods, quiet, status, wait, wait_phase
 
 SOON = {"kwok.paceline.dev/complete-after": "2s"}
 FAILS = {"kwok.paceline.dev/fail-after": "1s"}
@@ -26,12 +14,8 @@ FAILS = {"kwok.paceline.dev/fail-after": "1s"}
 pytestmark = pytest.mark.usefixtures("operator")
 
 
-def kubectl_all_jobs():
-    return kubectl("get", "tj", "--all-namespaces", "--ignore-not-found") or "No resources"
-
-
 def test_a_happy_life_within_sixteen_writes_and_no_reads(operator, namespace):
-    wait("earlier tests' jobs are gone", lambda: "No resources" in kubectl_all_jobs(), 120)
+    quiet()
     before = operator.requests()
     apply(job("happy", namespace, SOON, nodes=8))
     ended = wait_phase("happy", namespace, "Succeeded")
