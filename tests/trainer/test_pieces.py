@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from paceline_trainer import recipes
+from paceline_trainer import recipes, run
 from paceline_trainer.data import epoch_order, global_batches, shard
 from paceline_trainer.params import ParamError, parse, schema
 from paceline_trainer.schemas import all_schemas
 from paceline_trainer.task import stratified_split
-from tests.trainer.conftest import environment
+from tests.trainer.conftest import ROOT, environment
 
 
 @given(
@@ -85,6 +85,7 @@ def test_schemas_are_published_without_torch():
         (["--recipe", "nope"], "image-classification, linear-regression"),
         (["--recipe", "linear-regression", "--params", "{"], "not JSON"),
         (["--recipe", "linear-regression", "--params", '{"nope": 1}'], "params.nope: unknown"),
+        (["--schema", "nope"], "image-classification, linear-regression"),
     ],
 )
 def test_the_command_line_refuses_with_exit_code_2(arguments, words):
@@ -97,6 +98,22 @@ def test_the_command_line_refuses_with_exit_code_2(arguments, words):
     )
     assert done.returncode == 2
     assert words in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(recipes.PARAMS))
+def test_the_command_line_prints_the_published_schema(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run", "--schema", name])
+    run.main()
+    assert json.loads(capsys.readouterr().out) == all_schemas()[name]
+
+
+@pytest.mark.parametrize("name", sorted(recipes.PARAMS))
+def test_the_page_names_every_parameter_and_its_default(name):
+    page = (ROOT / "docs/trainer.md").read_text(encoding="utf-8")
+    for param, rule in all_schemas()[name]["properties"].items():
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{param}` |")), "")
+        assert f"{json.dumps(rule['default']).strip(chr(34))}" in row.split("|")[2], f"docs/trainer.md: {param}"
+        assert rule["description"].rstrip(".") in row, f"docs/trainer.md: {param}"
 
 
 def test_sigterm_ends_it_at_once_without_a_model(tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import socket
 import ssl
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +28,7 @@ def endpoint(tmp_path):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append((self.headers["Authorization"], json.loads(body)))
-            self.send_response(200)
+            self.send_response(200 if self.headers["Authorization"] == "Bearer secret" else 401)
             self.end_headers()
             self.wfile.write(b"{}")
 
@@ -68,20 +71,52 @@ def test_the_newest_and_the_last_report_arrive(endpoint):
     assert last["trainerStatus"]["model"] == {"path": "/m", "metrics": [{"name": "accuracy", "value": "0.5"}]}
 
 
-def test_a_dead_server_neither_fails_nor_delays_training(capsys):
-    reporter = Reporter(
-        {
-            "KUBEFLOW_TRAINER_SERVER_URL": "https://127.0.0.1:1/progress",
-            "KUBEFLOW_TRAINER_SERVER_TOKEN": "/nowhere",
-        }
-    )
+@pytest.fixture(params=["nobody listens", "the answer is no HTTP"])
+def broken(request, tmp_path):
+    """The environment of a run whose progress endpoint is out of order."""
+    token = tmp_path / "token"
+    token.write_text("secret", encoding="utf-8")
+    server = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{server.getsockname()[1]}/progress"
+    if request.param == "nobody listens":
+        server.close()
+    else:
+        threading.Thread(target=_babble, args=[server], daemon=True).start()
+    yield {"KUBEFLOW_TRAINER_SERVER_URL": url, "KUBEFLOW_TRAINER_SERVER_TOKEN": str(token)}
+    server.close()
+
+
+def _babble(server):
+    with contextlib.suppress(OSError):  # the test has closed it
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"no HTTP at all\r\n\r\n")
+
+
+def test_a_broken_server_neither_fails_nor_delays_training(broken, capsys):
+    reporter = Reporter(broken)
     began = time.process_time()
     for step in range(1000):
         reporter.report(payload(percent=step / 10, eta_seconds=None, metrics={}))
     assert time.process_time() - began < 5, "report() does no I/O: this is CPU time of a thousand calls"
     reporter.close()
-    assert reporter.failures >= 1
+    assert reporter.failures >= 4, "the last report is tried again, whatever the answers were"
     assert capsys.readouterr().out.count("not delivered") == 1
+
+
+def test_a_token_that_is_refused_is_read_again(endpoint):
+    environ, received = endpoint
+    Path(environ["KUBEFLOW_TRAINER_SERVER_TOKEN"]).write_text("stale", encoding="utf-8")
+    reporter = Reporter(environ)
+    reporter.report(payload(percent=1, eta_seconds=1, metrics={}))
+    deadline = time.monotonic() + 10
+    while not reporter.failures and time.monotonic() < deadline:
+        time.sleep(0.05)
+    Path(environ["KUBEFLOW_TRAINER_SERVER_TOKEN"]).write_text("secret", encoding="utf-8")
+    reporter.close(payload(percent=100, eta_seconds=0, metrics={}))
+    assert [token for token, _ in received] == ["Bearer stale", "Bearer secret"]
 
 
 def test_without_an_endpoint_nothing_is_sent():

@@ -14,17 +14,25 @@ from sklearn.metrics import accuracy_score, confusion_matrix, r2_score
 
 from paceline_trainer import recipes
 from paceline_trainer.params import parse
+from tests.trainer.conftest import environment, run_recipe
 
 RECIPES = ["image-classification", "linear-regression"]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("processes", [2, 3])
-def test_many_processes_reproduce_one_processs_losses(trained, recipe, processes):
-    alone, together = trained(recipe, 1)["report"]["losses"], trained(recipe, processes)["report"]["losses"]
-    assert len(alone) == len(together) > 15
-    # Sums in another order: float32 rounding, which 87 steps amplify to 2e-4 (seen). A wrong weight of one uneven shard is 2e-2.
-    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=1e-3, atol=1e-5)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_many_processes_reproduce_one_processs_losses(losses, recipe, optimizer, processes):
+    run = f"{recipe} {optimizer}"
+    alone, together = losses(1), losses(processes)
+    steps = len(alone[f"{run} float64"])
+    assert steps == {"image-classification": 87, "linear-regression": 24}[recipe]
+    # In float64 only the order of sums differs: 4e-15 seen over the whole run.
+    assert together[f"{run} float64"] == pytest.approx(alone[f"{run} float64"], rel=0, abs=1e-12)
+    # In float32 3e-7 seen in the first epoch; later a ReLU or max-pool may be decided the other way, once (4e-4 seen).
+    epoch = steps // 3
+    assert together[f"{run} float32"][:epoch] == pytest.approx(alone[f"{run} float32"][:epoch], rel=0, abs=1e-5)
+    assert together[f"{run} float32"] == pytest.approx(alone[f"{run} float32"], rel=0, abs=1e-2)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -40,17 +48,11 @@ def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, 
     )
     weights = result["output"] / "model.safetensors"
     said = subprocess.run(
-        [sys.executable, "-c", program, str(weights)], check=True, capture_output=True, text=True, env=_env()
+        [sys.executable, "-c", program, str(weights)], check=True, capture_output=True, text=True, env=environment()
     ).stdout
     for name, value in json.loads(said).items():
         assert value == pytest.approx(result["manifest"]["metrics"][name], rel=1e-5)
     assert result["manifest"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-
-
-def _env():
-    from tests.trainer.conftest import environment
-
-    return environment()
 
 
 def reloaded(recipe, result):
@@ -82,10 +84,9 @@ def test_regression_metrics_are_scikit_learns(trained):
 
 
 def test_the_cnn_learns(tmp_path):
-    from tests.trainer.conftest import run_recipe
-
     result = run_recipe(tmp_path / "out", "image-classification", {"epochs": 20}, 2)
-    assert result["manifest"]["metrics"]["accuracy"] >= 0.97
+    assert result["manifest"]["metrics"]["accuracy"] >= 0.98
     assert "true\\pred" in result["stdout"]
     assert (tmp_path / "out/report.md").read_text(encoding="utf-8").startswith("# image-classification")
-    assert [p.name for p in tmp_path.iterdir()] == ["out"], "nothing half-finished is left"
+    left = {p.name for p in (tmp_path / "out").iterdir()}
+    assert left == {"model.safetensors", "manifest.json", "report.json", "report.md"}, "nothing half-finished is left"

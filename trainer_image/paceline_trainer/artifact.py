@@ -1,17 +1,16 @@
-"""What a run leaves behind: weights, manifest and report in one folder, which appears whole or not at all."""
+"""What a run leaves behind: weights, manifest and report in one folder. Where there is a manifest, all the rest is there."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import nn
 
 from paceline_trainer.task import Evaluation
@@ -24,44 +23,51 @@ def save(folder: Path, model: nn.Module, facts: dict[str, Any], report: dict[str
 
     An earlier result in the same place is replaced. Raises OSError where the disk is full or read-only.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Inside the folder: it may be a volume's mount point, whose parent is not ours to write to.
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, partial / WEIGHTS)
+    # Not save_file(): the file it makes has mode 0600, which hides the model from a pod of another user.
+    weights = serialized(state)
+    _partial(folder, WEIGHTS).write_bytes(weights)
     manifest = {
         "format": "safetensors",
         "weights": WEIGHTS,
-        "sha256": hashlib.sha256((partial / WEIGHTS).read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(weights).hexdigest(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "torch": torch.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    (partial / REPORT_JSON).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (partial / REPORT_MD).write_text(markdown(manifest, report), encoding="utf-8")
-    for file in partial.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    _swap(partial, folder)
+    _partial(folder, MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    _partial(folder, REPORT_JSON).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _partial(folder, REPORT_MD).write_text(markdown(manifest, report), encoding="utf-8")
+    _publish(folder)
     return manifest
 
 
-def _swap(partial: Path, folder: Path) -> None:
-    """Put the finished folder in place. A mount point cannot be renamed over: there the files move one by one."""
-    if os.path.ismount(folder):
-        for file in partial.iterdir():
-            shutil.move(file, folder / file.name)
-        partial.rmdir()
-        return
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _partial(folder: Path, name: str) -> Path:
+    return folder / f".{name}.partial"
+
+
+def _publish(folder: Path) -> None:
+    """Gives the finished files their names, durably. The old manifest goes first and the new one comes last, so that an end
+    in the middle (SIGKILL, a lost node) leaves no manifest, never one that speaks of other weights."""
+    names = (WEIGHTS, REPORT_JSON, REPORT_MD, MANIFEST)
+    for name in names:
+        _sync(_partial(folder, name))
+    (folder / MANIFEST).unlink(missing_ok=True)
+    _sync(folder)
+    for name in names:
+        _partial(folder, name).replace(folder / name)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def confusion_table(matrix: list[list[int]]) -> str:

@@ -6,6 +6,7 @@ part by world size / global batch size: uneven shards then weigh as they should,
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,22 @@ class Step:
     samples_per_second: float
     eta_seconds: float
 
+    def __str__(self) -> str:
+        return (
+            f"step={self.number}/{self.total} epoch={self.epoch:.2f} loss={self.loss:.4f} "
+            f"samples_per_s={self.samples_per_second:.0f}"
+        )
+
+    def figures(self) -> dict[str, float]:
+        """The metrics of a progress report, in the words of transformers' KubeflowCallback."""
+        return {
+            "current_step": self.number,
+            "total_steps": self.total,
+            "current_epoch": round(self.epoch, 2),
+            "loss": self.loss,
+            "samples_per_second": self.samples_per_second,
+        }
+
 
 @dataclass
 class Trained:
@@ -47,13 +64,17 @@ def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
     return AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
 
 
+def total_steps(samples: int, params: Training) -> int:
+    """Optimizer steps of the whole run; the last of an epoch may be of a smaller batch."""
+    return params.epochs * math.ceil(samples / params.batch_size)
+
+
 def train(task: Task, data: Arrays, params: Training, world: World, result: Trained) -> Iterator[Step]:
     """Trains ``result.model``, yielding after every step; the losses are the same in every process."""
     model = result.model.to(world.device)
     wrapped = DistributedDataParallel(model) if world.size > 1 else model
     optimizer = make_optimizer(model, params)
-    steps_per_epoch = len(global_batches(torch.arange(len(data)), params.batch_size))
-    total, began = params.epochs * steps_per_epoch, time.monotonic()
+    total, began = total_steps(len(data), params), time.monotonic()
     for epoch in range(params.epochs):
         for batch in global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size):
             loss_sum = _local_loss(task, wrapped, data, shard(batch, world.rank, world.size), world)
@@ -67,7 +88,7 @@ def train(task: Task, data: Arrays, params: Training, world: World, result: Trai
             yield Step(
                 number=done,
                 total=total,
-                epoch=done / steps_per_epoch,
+                epoch=done * params.epochs / total,
                 loss=result.losses[-1],
                 samples_per_second=result.samples / result.seconds,
                 eta_seconds=result.seconds / done * (total - done),

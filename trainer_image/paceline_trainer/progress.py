@@ -5,7 +5,9 @@ Reports are sent by a thread of their own: training never waits for them, and no
 
 from __future__ import annotations
 
+import http.client
 import json
+import math
 import os
 import ssl
 import threading
@@ -55,7 +57,7 @@ class Reporter:
         self._url = environ.get("KUBEFLOW_TRAINER_SERVER_URL", "")
         self._ca = environ.get("KUBEFLOW_TRAINER_SERVER_CA_CERT", "")
         self._token_file = environ.get("KUBEFLOW_TRAINER_SERVER_TOKEN", "")
-        self._token: tuple[str, float] = ("", -TOKEN_SECONDS)
+        self._token: tuple[str, float] = ("", -math.inf)
         self._newest: dict[str, Any] | None = None
         self._changed = threading.Condition()
         self._closing = False
@@ -102,12 +104,14 @@ class Reporter:
             context = ssl.create_default_context(cafile=self._ca) if self._ca else None
             headers = {"Authorization": f"Bearer {self._bearer()}", "Content-Type": "application/json"}
             request = urllib.request.Request(self._url, json.dumps(body).encode(), headers, method="POST")
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context) as answer:
-                return bool(answer.status == 200)
-        except (OSError, ValueError) as error:  # URLError and HTTPError are OSErrors
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context):
+                return True  # any status but 2xx raises
+        # URLError and HTTPError are OSErrors; an answer that is no HTTP is not. This thread must outlive every one of them.
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self._token = ("", -math.inf)  # it may be the token that is refused: read it again
             self.failures += 1
             if self.failures == 1:
-                print(f"progress report not delivered ({error}); training goes on", flush=True)
+                print(f"progress report not delivered ({str(error).strip()}); training goes on", flush=True)
             return False
 
     def _bearer(self) -> str:
