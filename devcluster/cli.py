@@ -13,12 +13,15 @@ import typer
 
 from devcluster import embedded, existing, paths
 from devcluster.console import ClusterError, say
-from devcluster.network import set_wire
+from devcluster.network import MAX_NODES, set_wire
 from devcluster.node import Node
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 node_app = typer.Typer(no_args_is_help=True, help="One real node of the embedded cluster: n1, n2, …")
 app.add_typer(node_app, name="node")
+
+
+NODE_NAMES = [f"n{number}" for number in range(1, MAX_NODES + 1)]
 
 
 class Backend(StrEnum):
@@ -105,7 +108,11 @@ def execute(context: typer.Context) -> None:
             raise ClusterError("exec needs a command: python -m devcluster exec -- kubectl get nodes")
     command = [*prefix, *context.args]
     sys.stdout.flush()
-    os.execvp(command[0], command)  # the command takes our place, with our signals and our exit code
+    with told():
+        try:
+            os.execvp(command[0], command)  # the command takes our place, with our signals and our exit code
+        except FileNotFoundError:
+            raise ClusterError(f"exec: {command[0]} is not installed") from None
 
 
 @app.command(name="build-image")
@@ -128,14 +135,16 @@ def load_image(refs: list[str]) -> None:
 def _node(name: str) -> Node:
     if backend() is not Backend.EMBEDDED:
         raise ClusterError("nodes can be stopped and cut off in the embedded cluster only")
-    if not name[1:].isdigit() or name[0] != "n":
-        raise ClusterError(f"no such node: {name}; nodes are n1, n2, …")
+    if name not in NODE_NAMES:
+        raise ClusterError(f"no such node: {name}; nodes are {NODE_NAMES[0]} to {NODE_NAMES[-1]}")
+    embedded.command_prefix()
     return Node(int(name[1:]))
 
 
 @node_app.command()
+@node_app.command(name="start")
 def add(name: str) -> None:
-    """Add a node, or start one that was stopped."""
+    """Add a node, or start one that was stopped: the same thing."""
     with told():
         node = _node(name)
         node.start()

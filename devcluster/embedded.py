@@ -54,7 +54,7 @@ def up(nodes: int, kwok_nodes: int, fake_gpus: int) -> None:
 
 def down(*, purge: bool = False) -> None:
     """Nothing of the cluster is left: no process, namespace, mount or cgroup. Caches stay; ``purge`` takes the state too."""
-    packages.check_machine(paths.STATE, 0)
+    packages.require_root()
     with step("taking the cluster down", "5 s"):
         for number in range(1, MAX_NODES + 1):
             if netns_path(f"n{number}").exists() or (paths.NODES / f"n{number}").exists():
@@ -81,11 +81,17 @@ def load_image(refs: list[str]) -> None:
     nodes = [node for node in existing() if node.running()]
     if not nodes:
         raise ClusterError("no real node runs: make cluster-up")
+    in_use = set(controlplane.kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].spec..image}").split())
     for ref in refs:
         with ThreadPoolExecutor() as pool:  # all nodes at once: it is mostly writing
             loads = [
                 pool.submit(
-                    images.load, ref, node.name, [*node.within(), "ctr", "-n", "k8s.io"], node.disk / "containerd"
+                    images.load,
+                    ref,
+                    node.name,
+                    [*node.within(), "ctr", "-n", "k8s.io"],
+                    node.disk / "containerd",
+                    in_use,
                 )
                 for node in nodes
             ]
@@ -101,6 +107,7 @@ def build_image(name: str) -> str:
 
 def command_prefix() -> list[str]:
     """What runs a command inside the cluster's network."""
+    packages.require_root()
     if not netns_path(CONTROL_PLANE_NETNS).exists():
         raise ClusterError("the embedded cluster is down: make cluster-up")
     return inside(CONTROL_PLANE_NETNS)

@@ -14,6 +14,7 @@ NEEDED = {
     "containerd": "containerd",
     "runc": "runc",
     "buildah": "buildah",
+    "skopeo": "skopeo",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "iptables": "iptables",
     "ip": "iproute2",
@@ -49,15 +50,19 @@ def install() -> None:
 
 def check_machine(folder: Path, need_gib: float) -> None:
     """Root and disk. Raises ClusterError that says what is needed and what is there."""
-    if os.geteuid() != 0:
-        raise ClusterError(
-            "the embedded cluster needs root: it makes network namespaces and mounts. Run it by sudo, "
-            "or use a cluster of yours with CLUSTER=current, or CLUSTER=kind"
-        )
+    require_root()
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free / GIB
     if free < need_gib:
         raise ClusterError(
             f"not enough disk under {folder}: {need_gib:.0f} GiB are needed, {free:.1f} GiB are free. "
             "Set PACELINE_CACHE and PACELINE_STATE to a larger disk, or free some"
+        )
+
+
+def require_root() -> None:
+    if os.geteuid() != 0:
+        raise ClusterError(
+            "the embedded cluster needs root: it makes network namespaces and mounts. Run it by sudo, "
+            "or use a cluster of yours with CLUSTER=current, or CLUSTER=kind"
         )

@@ -25,8 +25,6 @@ TOOLS = {
     "coredns": "github.com/coredns/coredns@v1.14.2",
     "kwok": "sigs.k8s.io/kwok/cmd/kwok@v0.8.0",
 }
-# The Go build cache and the modules while the first build runs, beside the programs themselves.
-BUILD_GIB = 6.0
 _ENV = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod -buildvcs=false"}
 
 
