@@ -37,7 +37,7 @@ def test_many_processes_reproduce_one_processs_losses(losses, recipe, optimizer,
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, recipe):
-    result = trained(recipe, 2)
+    result = trained(recipe)
     program = (
         "import sys, json; from safetensors.torch import load_file; from paceline_trainer import recipes\n"
         "from paceline_trainer.params import parse; from paceline_trainer.loop import evaluate\n"
@@ -64,7 +64,7 @@ def reloaded(recipe, result):
 
 
 def test_classification_metrics_are_scikit_learns(trained):
-    result = trained("image-classification", 3)
+    result = trained("image-classification")
     model, held_out = reloaded("image-classification", result)
     with torch.no_grad():
         predicted = model(held_out.inputs).argmax(1)
@@ -76,7 +76,7 @@ def test_classification_metrics_are_scikit_learns(trained):
 
 
 def test_regression_metrics_are_scikit_learns(trained):
-    result = trained("linear-regression", 3)
+    result = trained("linear-regression")
     model, held_out = reloaded("linear-regression", result)
     with torch.no_grad():
         expected = r2_score(held_out.targets, model(held_out.inputs))

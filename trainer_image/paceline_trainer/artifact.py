@@ -24,7 +24,6 @@ def save(folder: Path, model: nn.Module, facts: dict[str, Any], report: dict[str
     An earlier result in the same place is replaced. Raises OSError where the disk is full or read-only.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Inside the folder: it may be a volume's mount point, whose parent is not ours to write to.
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # Not save_file(): the file it makes has mode 0600, which hides the model from a pod of another user.
     weights = serialized(state)
@@ -46,6 +45,7 @@ def save(folder: Path, model: nn.Module, facts: dict[str, Any], report: dict[str
 
 
 def _partial(folder: Path, name: str) -> Path:
+    # Inside the folder: it may be a volume's mount point, whose parent is not ours to write to.
     return folder / f".{name}.partial"
 
 

@@ -115,12 +115,16 @@ def _train(name: str, params: recipes.Training, output: Path) -> None:
             )
         figures: dict[str, Any] = {"current_step": 0, "total_steps": total_steps(len(data), params)}
         reporter.report(payload(percent=0, eta_seconds=None, metrics=figures))
+        printed = 0.0
         for step in train(task, data, params, world, result):
             figures = step.figures()
             # 100 % is the final report's to say: evaluation and saving come first.
             percent = min(99.0, 100 * step.number / step.total)
             reporter.report(payload(percent=percent, eta_seconds=step.eta_seconds, metrics=figures))
-            if world.main and (step.number % max(1, step.total // 20) == 0 or step.number == step.total):
+            # About 20 lines a run, the first step's among them, and in a long run never more than 10 s in silence.
+            milestone = step.number in (1, step.total) or step.number % max(1, step.total // 20) == 0
+            if world.main and (milestone or result.seconds > printed + 10):
+                printed = result.seconds
                 print(step, flush=True)
         evaluation = evaluate(task, result.model, held_out, world)
         if world.main:
