@@ -29,6 +29,8 @@ clean_up() { [ "$(id -u)" = 0 ] && [ -x .venv/bin/python ] && .venv/bin/python -
 level verify "$make" -s verify
 level trainer "$make" -s trainer
 if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
+  skip trainer "one test of it: a volume of another user's, needs root"
+  skip devcluster "needs Linux and root, for network namespaces"
   skip cluster "needs Linux and root, for network namespaces"
   skip e2e "needs Linux and root, for kubelets"
 else
