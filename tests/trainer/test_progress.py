@@ -106,6 +106,16 @@ def test_a_broken_server_neither_fails_nor_delays_training(broken, capsys):
     assert capsys.readouterr().out.count("not delivered") == 1
 
 
+def test_a_report_that_was_not_delivered_is_still_owed_at_the_end():
+    reporter = Reporter({"KUBEFLOW_TRAINER_SERVER_URL": "http://127.0.0.1:9/progress"})
+    reporter.report(payload(percent=100, eta_seconds=0, metrics={}))
+    deadline = time.monotonic() + 10
+    while not reporter.failures and time.monotonic() < deadline:
+        time.sleep(0.01)
+    reporter.close()
+    assert reporter.failures >= 5, "once when it was made, once and three times again at the end"
+
+
 def test_a_token_that_is_refused_is_read_again(endpoint):
     environ, received = endpoint
     Path(environ["KUBEFLOW_TRAINER_SERVER_TOKEN"]).write_text("stale", encoding="utf-8")

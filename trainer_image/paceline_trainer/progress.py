@@ -82,22 +82,24 @@ class Reporter:
             self._thread.join(FINAL_SECONDS)
 
     def _run(self) -> None:
+        last_tries = iter((0.5, 1.0, 2.0))
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None or self._closing)
                 body, self._newest, closing = self._newest, None, self._closing
             if body is None:
                 return
-            sent = self._send(body)
-            if closing and not sent:
-                for pause in (0.5, 1.0, 2.0):
-                    time.sleep(pause)
-                    if self._send(body):
-                        break
-            if closing:
+            if not self._send(body):
+                with self._changed:
+                    self._newest = self._newest or body  # nothing newer came meanwhile: this one is still owed
+            if not closing:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, EVERY_SECONDS)
+                continue
+            pause = next(last_tries, None)
+            if self._newest is None or pause is None:
                 return
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, EVERY_SECONDS)
+            time.sleep(pause)
 
     def _send(self, body: dict[str, Any]) -> bool:
         try:
