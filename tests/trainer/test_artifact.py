@@ -82,7 +82,8 @@ def test_an_end_between_two_renames_leaves_no_manifest_and_can_be_repeated(tmp_p
 def test_the_folder_may_be_a_volume_whose_parent_is_read_only():
     """As in a pod: PACELINE_OUTPUT_DIR is the mount point itself, and user 1000 may not write beside it."""
     program = (
-        "import os, sys, torch\n"
+        # numpy.ctypeslib too, which safetensors imports late: the checkout may be closed to the other user.
+        "import os, sys, numpy.ctypeslib, torch\n"
         "from pathlib import Path\n"
         "from paceline_trainer import artifact\n"
         f"facts, report = {FACTS!r}, {REPORT!r}\n"
