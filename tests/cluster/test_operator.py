@@ -29,7 +29,7 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace, how)
         job("halted", namespace, suspend=True),
         job("waits", namespace, resources={"limits": {"nvidia.com/gpu": 100}}),
     )
-    for name, phase in {"runs": "Running", "done": "Succeeded", "halted": "Suspended", "waits": "Pending"}.items():
+    for name, phase in {"runs": "Running", "done": "Succeeded", "halted": "Queued", "waits": "Pending"}.items():
         wait_phase(name, namespace, phase)
     wait("the store of the ended job is gone", lambda: not pods("done", namespace, "rendezvous"))
     before = versions(namespace)

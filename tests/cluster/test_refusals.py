@@ -32,6 +32,23 @@ REFUSALS = [
     ({"deadlines": {"startupSeconds": 0}}, ["spec.deadlines.startupSeconds"]),
     ({"ttlSecondsAfterFinished": -1}, ["spec.ttlSecondsAfterFinished"]),
     ({"nodez": 3}, ["nodez"]),
+    ({"nodes": 1, "elastic": {"minNodes": 2}}, ["spec.nodes must lie between elastic.minNodes and elastic.maxNodes"]),
+    ({"nodes": 5, "elastic": {"maxNodes": 4}}, ["spec.nodes must lie between elastic.minNodes and elastic.maxNodes"]),
+    ({"elastic": {"minNodes": 2, "maxNodes": 1}}, ["elastic.minNodes must not be above elastic.maxNodes"]),
+    ({"elastic": {"maxNodes": 4, "step": 2, "allowedNodes": [2]}}, ["step or allowedNodes, not both"]),
+    ({"elastic": {"maxNodes": 4, "allowedNodes": [2, 8]}}, ["allowedNodes must lie between minNodes and maxNodes"]),
+    ({"elastic": {"maxNodes": 4, "allowedNodes": [4, 2]}}, ["allowedNodes must be ascending"]),
+    (
+        {"nodes": 3, "elastic": {"maxNodes": 4, "allowedNodes": [2, 4]}},
+        ["spec.nodes must be one of elastic.allowedNodes"],
+    ),
+    ({"nodes": 3, "elastic": {"minNodes": 2, "maxNodes": 4, "step": 2}}, ["minNodes plus a multiple of elastic.step"]),
+    ({"checkpoint": {"everySteps": 5}}, ["checkpoint needs exactly one of volume, uri"]),
+    ({"checkpoint": {"uri": "s3://b/p"}}, ["checkpoint needs exactly one of everySteps, everySeconds"]),
+    ({"checkpoint": {"uri": "bucket", "everySteps": 5}}, ["spec.checkpoint.uri"]),
+    ({"checkpoint": {"volume": {}, "everySteps": 5}}, ["checkpoint.volume needs exactly one of persistentVolumeClaim"]),
+    ({"deadlines": {"onStall": "Panic"}}, ["spec.deadlines.onStall", '"Warn", "Restart"']),
+    ({"restarts": {"max": -1}}, ["spec.restarts.max"]),
     (
         {
             "template": {
@@ -60,11 +77,16 @@ def test_names_that_would_not_fit_are_refused(namespace, name, words):
 
 
 def test_what_may_not_change_while_it_runs_may_change_while_suspended(namespace):
-    apply(job("fixed", namespace))
+    apply(job("fixed", namespace, elastic={"maxNodes": 4}, checkpoint={"uri": "s3://some/place", "everySteps": 5}))
     with pytest.raises(RefusedError, match="image cannot change while the job runs; set suspend: true first"):
         patch("fixed", namespace, image="torch:2")
     with pytest.raises(RefusedError, match="command cannot change while the job runs"):
         patch("fixed", namespace, command=["torchrun", "y.py"])
+    with pytest.raises(RefusedError, match=r"checkpoint\.uri cannot change while the job runs"):
+        patch("fixed", namespace, checkpoint={"uri": "s3://other/place"})
+    with pytest.raises(RefusedError, match=r"elastic\.minNodes cannot change while the job runs"):
+        patch("fixed", namespace, elastic={"minNodes": 2})
+    patch("fixed", namespace, elastic={"maxNodes": 8})
     patch("fixed", namespace, nodes=3)
     patch("fixed", namespace, suspend=True)
     patch("fixed", namespace, image="torch:2")
@@ -78,6 +100,8 @@ def test_defaults_are_filled_in_by_the_api_server(namespace):
     assert spec["rendezvous"]["lastCallSeconds"] == 2
     assert (spec["processesPerNode"], spec["cleanPodPolicy"], spec["suspend"]) == ("auto", "Running", False)
     assert spec["progress"]["enabled"] is True
+    assert (spec["restarts"]["inPlace"], spec["restarts"]["max"], spec["nodeLoss"]["detectSeconds"]) == (3, 5, 15)
+    assert "elastic" not in spec
 
 
 def test_every_field_is_explained():

@@ -10,6 +10,7 @@ import yaml
 
 from paceline.api.crd import training_job_crd
 from paceline.api.trainingjob import TrainingJob
+from paceline.plan.sizes import nnodes
 from paceline.render import pods
 from paceline.render.pods import Installation
 
@@ -26,6 +27,13 @@ FULL = {
     "resources": {"limits": {"nvidia.com/gpu": 8, "cpu": "64", "memory": "512Gi"}},
     "sharedMemory": "8Gi",
     "network": {"profile": "tcp", "interface": "ens5", "env": {"NCCL_DEBUG": "WARN"}},
+    "elastic": {"minNodes": 2, "maxNodes": 8},
+    "restarts": {"inPlace": 1},
+    "checkpoint": {
+        "volume": {"persistentVolumeClaim": {"claimName": "ckpt"}},
+        "everySteps": 500,
+        "gracePeriodSeconds": 120,
+    },
     "rendezvous": {"lastCallSeconds": 5, "joinTimeoutSeconds": 900, "conf": {"use_libuv": "0"}},
     "template": {
         "metadata": {"labels": {"team": "ml", "paceline.dev/role": "impostor"}, "annotations": {"note": "1"}},
@@ -58,10 +66,10 @@ def job(spec):
 @pytest.mark.parametrize(("name", "spec"), [("minimal", MINIMAL), ("full", FULL), ("recipe", RECIPE)])
 def test_children(name, spec):
     made = job(spec)
-    nodes = made.spec.nodes
-    check(
-        f"{name}.yaml", [pods.worker(made, 2, 1, nodes, OPERATOR), pods.rendezvous(made, OPERATOR), pods.service(made)]
+    worker = pods.worker(
+        made, OPERATOR, attempt=2, index=1, replacement=3, nnodes=nnodes(made.spec, made.spec.nodes), avoid=["n7"]
     )
+    check(f"{name}.yaml", [worker, pods.rendezvous(made, OPERATOR), pods.service(made)])
 
 
 def test_the_committed_crd_is_the_generated_one():

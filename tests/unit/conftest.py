@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from paceline.api.trainingjob import TrainingJob
-from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, DeletePod, Plan
-from paceline.plan.observed import Container, Observed, PodRecord
+from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, DeletePod, Plan, ReadLog
+from paceline.plan.observed import Container, NodeRecord, Observed, PodRecord
 from paceline.plan.reconcile import plan
 from paceline.render import names
 
@@ -45,9 +45,14 @@ class World:
         self.job = make_job(**spec)
         self.pods: dict[str, PodRecord] = {}
         self.now = NOW
-        self.seen = Observed()
+        self.seen = Observed(watching_since=NOW)
         self.job_deleted = False
         self.events: list[str] = []
+        self.made: list[CreateWorker] = []
+        self.printed: dict[str, str] = {}  # ends of logs by pod name
+        self.graces: dict[str, int | None] = {}
+        for name in ("n1", "n2", "n3", "n4"):
+            self.set_node(name)
         self._uid = 0
 
     def step(self) -> Plan:
@@ -57,16 +62,25 @@ class World:
         for action in decided.actions:
             match action:
                 case CreateWorker():
-                    name = names.worker_name(self.job, action.attempt, action.index)
+                    name = names.worker_name(self.job, action.attempt, action.index, action.replacement)
                     if name not in self.pods:  # AlreadyExists is a success
-                        self._add(name, "worker", action.attempt, action.index)
+                        self._add(name, "worker", action.attempt, action.index, action.replacement)
+                        self.made.append(action)
                 case CreateRendezvous():
                     if "job-rdzv" not in self.pods:
                         self._add("job-rdzv", "rendezvous", 0, 0)
                 case DeletePod():
                     pod = self.pods.get(action.name)
                     if pod and pod.uid == action.uid:
-                        self.pods[action.name] = replace(pod, deleting=True)
+                        self.graces[action.name] = action.grace_seconds
+                        if action.grace_seconds == 0:
+                            del self.pods[action.name]
+                        else:
+                            self.pods[action.name] = replace(pod, deleting=True)
+                case ReadLog():
+                    self.seen = replace(
+                        self.seen, logs={**self.seen.logs, action.uid: self.printed.get(action.name, "")}
+                    )
                 case DeleteJob():
                     self.job_deleted = True
                 case _:
@@ -77,22 +91,35 @@ class World:
     def settle(self) -> Plan:
         """Reconcile until nothing changes."""
         for _ in range(20):
-            before = (self.job.status, dict(self.pods))
+            before = (self.job.status, dict(self.pods), self.seen.logs)
             decided = self.step()
-            if (self.job.status, self.pods) == before:
+            if (self.job.status, self.pods, self.seen.logs) == before:
                 return decided
         raise AssertionError(f"no fixed point: {self.job.status}")
 
-    def _add(self, name: str, role: Any, attempt: int, index: int) -> None:
+    def _add(self, name: str, role: Any, attempt: int, index: int, replacement: int = 0) -> None:
         self._uid += 1
         self.pods[name] = PodRecord(
             namespace="default", name=name, uid=f"uid-{self._uid}", resource_version=self._uid, job_name="job", job_uid="job-uid",
-            attempt=attempt, role=role, index=index, phase="Pending", created_at=self.now,
+            attempt=attempt, role=role, index=index, replacement=replacement, phase="Pending", created_at=self.now,
         )  # fmt: skip
 
     def workers(self) -> list[PodRecord]:
         live = [p for p in self.pods.values() if p.role == "worker" and not p.deleting]
-        return sorted(live, key=lambda p: (p.attempt, p.index))
+        return sorted(live, key=lambda p: (p.attempt, p.index, p.replacement))
+
+    def names(self) -> list[str]:
+        return [p.name for p in self.workers()]
+
+    def set_node(self, name: str, ready: bool = True, **fields: Any) -> None:
+        node = NodeRecord(name, 1, ready=ready, unschedulable=False, ready_since=self.now, **fields)
+        self.seen = replace(self.seen, nodes={**self.seen.nodes, name: node})
+
+    def start(self) -> None:
+        """A gang that runs."""
+        self.settle()
+        self.run_all()
+        self.settle()
 
     def change(self, name: str, **fields: Any) -> None:
         self.pods[name] = replace(self.pods[name], **fields)
@@ -100,7 +127,7 @@ class World:
     def schedule_all(self) -> None:
         for pod in list(self.pods.values()):
             if not pod.deleting and pod.scheduled_at is None:
-                self.change(pod.name, scheduled_at=self.now, node=f"n{pod.index + 1}")
+                self.change(pod.name, scheduled_at=self.now, node=f"n{pod.index + 1}", unschedulable="")
 
     def run_all(self) -> None:
         self.schedule_all()
@@ -136,6 +163,6 @@ def make_world() -> type[World]:
     return World
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def job_of() -> Any:
     return make_job

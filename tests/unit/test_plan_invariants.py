@@ -5,8 +5,6 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.plan import restart
-
 EVENTS = [
     "schedule",
     "run",
@@ -19,14 +17,23 @@ EVENTS = [
     "resume",
     "wait",
     "scale",
-    "restart-operator",
+    "node-lost",
+    "node-back",
+    "notice",
+    "evict",
+    "no-room",
 ]
 
 
-@settings(max_examples=300, deadline=None)
-@given(events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=40))
-def test_any_history_keeps_the_promises(make_world, events):
-    world = make_world()
+ELASTIC = st.sampled_from(
+    [None, {"minNodes": 1, "maxNodes": 4}, {"minNodes": 1, "maxNodes": 4, "allowedNodes": [1, 2, 4]}]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=40), elastic=ELASTIC)
+def test_any_history_keeps_the_promises(make_world, events, elastic):
+    world = make_world(**({"elastic": elastic} if elastic else {}))
     attempts = [0]
     for what, which in events:
         finished = world.job.status.completion_time is not None
@@ -35,9 +42,12 @@ def test_any_history_keeps_the_promises(make_world, events):
         status, live = world.job.status, world.workers()
         attempts.append(status.attempt)
         assert attempts == sorted(attempts), "attempts only grow"
-        assert status.restarts is None or status.restarts.job <= restart.MAX_RESTARTS
-        assert len({(p.attempt, p.index) for p in live}) == len(live), "no worker twice"
-        assert all(p.attempt == status.attempt for p in live) or status.completion_time, "one generation at a time"
+        assert status.restarts is None or status.restarts.job <= world.job.spec.restarts.max
+        unfinished = [p for p in live if not p.failed] if status.completion_time else live
+        assert len({(p.attempt, p.index) for p in unfinished}) == len(unfinished), "no worker twice"
+        if not status.completion_time:
+            assert len([p for p in live if p.attempt == status.attempt]) <= world.job.spec.nodes
+            assert all(p.attempt >= status.attempt for p in live), "one generation at a time"
         assert not finished or status.completion_time is not None, "what has ended stays ended"
         ended = [c.type for c in status.conditions if c.type in ("Complete", "Failed") and c.status == "True"]
         assert (status.phase in ("Succeeded", "Failed")) == bool(ended)
@@ -45,8 +55,10 @@ def test_any_history_keeps_the_promises(make_world, events):
         if status.phase == "Suspended":
             assert world.pods == {}
         if status.phase == "Running":
-            assert status.nodes.desired == world.job.spec.nodes
+            assert elastic or status.nodes.desired == world.job.spec.nodes
+            assert not elastic or status.nodes.desired in elastic.get("allowedNodes", range(1, 5))
             assert status.active_since is not None
+        assert status.failures is None or len(status.failures) <= 10
 
 
 @settings(max_examples=100, deadline=None)
@@ -87,6 +99,14 @@ def _happen(world, what: str, which: int) -> None:
         case "wait":
             world.now += 10 ** (which + 1)
         case "scale":
-            world.set_spec(nodes=which + 1)
+            world.set_spec(nodes=(1, 2, 4, 2)[which])
+        case "node-lost" | "node-back":
+            world.set_node(f"n{which + 1}", ready=what == "node-back")
+        case "notice":
+            world.set_node(f"n{which + 1}", taints=("karpenter.sh/disrupted",))
+        case "evict" if pod:
+            world.change(pod.name, deleting=True, disruption="EvictionByEvictionAPI")
+        case "no-room" if pod and pod.scheduled_at is None:
+            world.change(pod.name, unschedulable="no room")
         case _:
             pass  # the operator keeps nothing in memory that the next step would miss

@@ -25,9 +25,10 @@ COLUMNS = [
     _column("Progress", ".status.progress.percent", description="Percent of all steps"),
     _column("ETA", ".status.progress.eta"),
     _column("Loss", '.status.progress.metrics[?(@.name=="loss")].value'),
-    _column("Restarts", ".status.restarts.job", "integer"),
+    _column("Restarts", ".status.restarts.total", "integer", description="In place, pods and attempts together"),
     _column("Age", ".metadata.creationTimestamp", "date"),
     _column("Attempt", ".status.attempt", "integer", wide=True),
+    _column("Checkpoint", ".status.checkpoint.lastStep", "integer", wide=True, description="Step of the newest"),
     _column("Message", ".status.message", wide=True),
 ]
 

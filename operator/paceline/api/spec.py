@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from paceline.api.base import ApiModel, OpenModel
+from paceline.api.rules import cel, rules, unchanged
+from paceline.api.survival import CHECKPOINT_RULES, ELASTIC_RULES, Checkpoint, Deadlines, Elastic, NodeLoss, Restarts
 
 # Set by the operator so that agents find their own store and generation; a template that set them would split the gang.
 RESERVED_ENV = (
@@ -19,15 +21,6 @@ RESERVED_ENV = (
     "PET_NODE_RANK",
     "PET_STANDALONE",
 )
-
-
-def cel(rule: str, message: str, **more: str) -> dict[str, str]:
-    return {"rule": rule, "message": message, **more}
-
-
-def rules(*validations: dict[str, str], **more: Any) -> Any:
-    """Schema extras: CEL validations and any other ``x-kubernetes-`` key."""
-    return {"x-kubernetes-validations": list(validations), **more}
 
 
 class Recipe(ApiModel):
@@ -172,32 +165,6 @@ class Progress(ApiModel):
     )
 
 
-class Deadlines(ApiModel):
-    """When to give up."""
-
-    startup_seconds: int = Field(
-        default=1800,
-        ge=1,
-        le=604800,
-        description="From the moment all pods of an attempt are scheduled until they run (image pulls, volumes). "
-        "Waiting for free nodes does not count.",
-    )
-    active_seconds: int | None = Field(
-        default=None,
-        ge=1,
-        le=31536000,
-        description="Longest time the job may be active, over all attempts. Queueing and suspension do not count.",
-    )
-
-
-def _unchanged(field: str) -> dict[str, str]:
-    same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
-    return cel(
-        f"self.suspend || oldSelf.suspend || ({same})",
-        f"{field} cannot change while the job runs; set suspend: true first, change it, then resume",
-    )
-
-
 class TrainingJobSpec(ApiModel):
     """What to train, on how many nodes, and when to give up."""
 
@@ -217,6 +184,11 @@ class TrainingJobSpec(ApiModel):
     recipe: Recipe | None = Field(default=None, description="A ready program of the trainer image, instead of command.")
     nodes: int = Field(
         default=1, ge=1, le=1000, description="Number of worker pods (each one node's worth of devices)."
+    )
+    elastic: Elastic | None = Field(
+        default=None,
+        description="Sizes that the gang may train at. Absent: always spec.nodes.",
+        json_schema_extra=ELASTIC_RULES,
     )
     processes_per_node: int | str = Field(
         default="auto",
@@ -238,6 +210,11 @@ class TrainingJobSpec(ApiModel):
     network: Network = Field(default=Network(), description="How the workers talk to each other.")
     rendezvous: Rendezvous = Field(default=Rendezvous(), description="How torchrun's agents find each other.")
     progress: Progress = Field(default=Progress(), description="How progress is reported.")
+    restarts: Restarts = Field(default=Restarts(), description="How often what may be started again.")
+    node_loss: NodeLoss = Field(default=NodeLoss(), description="When a node that does not answer is given up.")
+    checkpoint: Checkpoint | None = Field(
+        default=None, description="Where and how often the program saves.", json_schema_extra=CHECKPOINT_RULES
+    )
     deadlines: Deadlines = Field(default=Deadlines(), description="When to give up.")
     suspend: bool = Field(default=False, description="true ends all pods and keeps the job; false starts it again.")
     clean_pod_policy: Literal["Running", "All", "None"] = Field(
@@ -255,9 +232,25 @@ class TrainingJobSpec(ApiModel):
 SPEC_RULES = [
     cel("has(self.command) != has(self.recipe)", "exactly one of spec.command and spec.recipe is needed"),
     cel("!has(self.command) || has(self.image)", "spec.command needs spec.image: the image that the command runs in"),
-    _unchanged("command"),
-    _unchanged("recipe"),
-    _unchanged("image"),
+    cel(
+        "!has(self.elastic) || (self.nodes >= self.elastic.minNodes && "
+        "(!has(self.elastic.maxNodes) || self.nodes <= self.elastic.maxNodes))",
+        "spec.nodes must lie between elastic.minNodes and elastic.maxNodes",
+    ),
+    cel(
+        "!has(self.elastic) || !has(self.elastic.allowedNodes) || self.nodes in self.elastic.allowedNodes",
+        "spec.nodes must be one of elastic.allowedNodes",
+    ),
+    cel(
+        "!has(self.elastic) || !has(self.elastic.step) || (self.nodes - self.elastic.minNodes) % self.elastic.step == 0",
+        "spec.nodes must be elastic.minNodes plus a multiple of elastic.step",
+    ),
+    unchanged("command"),
+    unchanged("recipe"),
+    unchanged("image"),
+    unchanged("checkpoint.volume"),
+    unchanged("checkpoint.uri"),
+    unchanged("elastic.minNodes"),
 ]
 OBJECT_RULES = [
     cel("size(self.metadata.name) <= 52", "metadata.name must have at most 52 characters: pod names add to it"),

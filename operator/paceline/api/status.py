@@ -14,6 +14,7 @@ class Phase(StrEnum):
     """One word for `kubectl get`; derived from the conditions, never decided upon."""
 
     PENDING = "Pending"
+    QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
     RECOVERING = "Recovering"
@@ -21,6 +22,29 @@ class Phase(StrEnum):
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+
+
+class Cause(StrEnum):
+    """Why something failed. plan/causes.py says for each whether it counts against the user, and gives a hint."""
+
+    CODE_ERROR = "CodeError"
+    OUT_OF_MEMORY = "OutOfMemory"
+    COLLECTIVE_TIMEOUT = "CollectiveTimeout"
+    DEVICE_ERROR = "DeviceError"
+    NODE_LOST = "NodeLost"
+    NODE_DRAINED = "NodeDrained"
+    PREEMPTED = "Preempted"
+    EVICTED = "Evicted"
+    POD_DELETED = "PodDeleted"
+    IMAGE_ERROR = "ImageError"
+    CONFIG_ERROR = "ConfigError"
+    UNSCHEDULABLE = "Unschedulable"
+    STARTUP_TIMEOUT = "StartupTimeout"
+    STALLED = "Stalled"
+    RENDEZVOUS_LOST = "RendezvousLost"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+    UNKNOWN = "Unknown"
 
 
 class Condition(ApiModel):
@@ -37,15 +61,36 @@ class Condition(ApiModel):
 class NodeCounts(ApiModel):
     """How large the gang is."""
 
-    desired: int = Field(description="Workers that the current attempt is made of.")
+    desired: int = Field(
+        description="Workers that the gang is to have now: an elastic one may have fewer than asked for."
+    )
+    requested: int = Field(default=0, description="spec.nodes that it was last sized for.")
     running: int = Field(description="Workers whose training container runs.")
-    summary: str = Field(max_length=32, description="running/desired, for kubectl.")
+    min: int | None = Field(default=None, description="Fewest workers that an elastic gang trains with.")
+    max: int | None = Field(default=None, description="Most workers that an elastic gang may have.")
+    resize_time: Time | None = Field(default=None, description="When it last changed its size by itself, or tried to.")
+    summary: str = Field(max_length=32, description="running/requested, for kubectl.")
 
 
 class RestartCounts(ApiModel):
-    """How often the gang was started again."""
+    """How often something was started again, by rung of the ladder."""
 
-    job: int = Field(default=0, description="Gang restarts after failures; each is a new attempt.")
+    in_place: int = Field(
+        default=0, description="Restarts of processes by torchrun within their pods, as the program reports."
+    )
+    pod: int = Field(default=0, description="Pods replaced while the rest of the gang stayed.")
+    job: int = Field(default=0, description="New attempts of the whole gang after failures of the user's own code.")
+    infrastructure: int = Field(
+        default=0, description="Pods replaced and attempts begun for causes that are not the user's."
+    )
+    in_place_this_attempt: int = Field(default=0, description="Of inPlace, those of the current attempt.")
+    since_window: int = Field(
+        default=0, description="Failures of the user's own code within restarts.windowSeconds, against restarts.max."
+    )
+    window: list[Time] | None = Field(default=None, max_length=101, description="When those were.")
+    total: int = Field(
+        default=0, description="Restarts in place, pods replaced and attempts begun after failures, for kubectl."
+    )
 
 
 class Metric(ApiModel):
@@ -72,14 +117,47 @@ class ProgressStatus(ApiModel):
 class Failure(ApiModel):
     """What went wrong, where first."""
 
-    cause: str = Field(
-        max_length=64, description="Class of the failure, e.g. CodeError, OutOfMemory, ImageError, NodeLost."
-    )
+    cause: Cause = Field(description="Class of the failure.")
+    rank: int | None = Field(default=None, description="Rank of the process that failed first, where known.")
     pod: str | None = Field(default=None, max_length=253, description="Pod that failed first.")
     node: str | None = Field(default=None, max_length=253, description="Node that it ran on.")
-    exit_code: int | None = Field(default=None, description="Exit code of the training container.")
-    message: str = Field(max_length=4096, description="Message of the pod, container or event, or the last log lines.")
+    device: str | None = Field(default=None, max_length=128, description="Device that failed, e.g. GPU 3.")
+    exit_code: int | None = Field(
+        default=None, description="Exit code of the process that failed, else of its container; 128 + n for signal n."
+    )
+    message: str = Field(max_length=4096, description="What the program, pod, node or event said.")
+    traceback: str | None = Field(default=None, max_length=4096, description="End of the Python traceback.")
+    hint: str | None = Field(default=None, max_length=1024, description="What to look at or to change.")
+    attempt: int | None = Field(default=None, description="Attempt that it happened in.")
+    step: int | None = Field(default=None, description="Last step reported before it.")
     time: Time = Field(description="When it failed.")
+
+
+class PastFailure(ApiModel):
+    """A failure in its shortest form."""
+
+    cause: Cause = Field(description="Class of the failure.")
+    pod: str | None = Field(default=None, max_length=253, description="Pod that failed first.")
+    attempt: int | None = Field(default=None, description="Attempt that it happened in.")
+    step: int | None = Field(default=None, description="Last step reported before it.")
+    message: str = Field(max_length=256, description="First line of its message.")
+    time: Time = Field(description="When it failed.")
+
+
+class CheckpointStatus(ApiModel):
+    """The newest checkpoint, as the program reports it."""
+
+    last_step: int | None = Field(default=None, description="Step that it holds.")
+    time: Time | None = Field(default=None, description="When it was complete.")
+    size_bytes: int | None = Field(default=None, description="Its size.")
+    path: str | None = Field(default=None, max_length=1024, description="Where it lies.")
+    verified: bool | None = Field(
+        default=None, description="Whether its files were read back and agreed with their hashes."
+    )
+    resumed_from_step: int | None = Field(default=None, description="Step that the running attempt went on from.")
+    error: str | None = Field(
+        default=None, max_length=1024, description="Why the last save failed, until one succeeds."
+    )
 
 
 class Model(ApiModel):
@@ -102,7 +180,7 @@ class TrainingJobStatus(ApiModel):
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
-        description="Complete, Failed, Suspended, Running, Recovering, Ready.",
+        description="Complete, Failed, Suspended, Running, Recovering, Stalled, Degraded, Ready.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     start_time: Time | None = Field(default=None, description="When the first worker ran.")
@@ -120,5 +198,7 @@ class TrainingJobStatus(ApiModel):
     restarts: RestartCounts | None = Field(default=None, description="How often the gang was started again.")
     restart_time: Time | None = Field(default=None, description="When the next attempt starts, while backing off.")
     progress: ProgressStatus | None = Field(default=None, description="How far the training is.")
+    checkpoint: CheckpointStatus | None = Field(default=None, description="The newest checkpoint.")
     last_failure: Failure | None = Field(default=None, description="The last failure.")
+    failures: list[PastFailure] | None = Field(default=None, max_length=10, description="The last ten, newest last.")
     model: Model | None = Field(default=None, description="What the job left behind.")

@@ -19,6 +19,7 @@ from paceline.controller.metrics import Metrics
 from paceline.controller.queue import Queue
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
+from paceline.plan.actions import ReadLog
 from paceline.plan.observed import NodeRecord, Observed, PodRecord, Report
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
@@ -63,7 +64,7 @@ class Controller:
         self._jobs: dict[str, Entry] = {}  # by uid
         self._uids: dict[str, str] = {}  # namespace/name -> uid
         self._pods_of: dict[str, dict[str, PodRecord]] = {}  # by job uid
-        self._unready: frozenset[str] = frozenset()
+        self._began = clock()
 
     def on_change(self, told: Callable[[TrainingJob, Iterable[PodRecord]], None]) -> None:
         """``told(job, pods)`` after every reconcile."""
@@ -132,6 +133,7 @@ class Controller:
         mine = self._pods_of.setdefault(pod.job_uid, {})
         if before is not None and (after is None or after.uid != before.uid):
             mine.pop(before.uid, None)
+            self._executor.logs.pop(before.uid, None)
         if after is not None:
             mine[after.uid] = after
         if not mine:
@@ -139,14 +141,10 @@ class Controller:
         self._added(f"{pod.namespace}/{pod.job_name}")
 
     def _node_changed(self, before: NodeRecord | None, after: NodeRecord | None) -> None:
-        # A node that is gone from the API is as lost as one that is not ready.
-        lost_before = before is None or not before.ready
-        lost_after = after is None or not after.ready
-        if lost_before == lost_after:
+        if before and after and (before.ready, before.taints) == (after.ready, after.taints):
             return
         node = after or before
         assert node is not None
-        self._unready = (self._unready | {node.name}) if lost_after else (self._unready - {node.name})
         for pod in self.pods.values():
             if pod.node == node.name:
                 self._added(f"{pod.namespace}/{pod.job_name}")
@@ -201,6 +199,8 @@ class Controller:
             decided = plan(job, self._observe(entry), now, self._recipes)
         for action in decided.actions:
             log.info("%s", action, extra={"job": key})
+        if any(isinstance(action, ReadLog) for action in decided.actions):
+            self.queue.add(key)  # what was read changes the plan
         await self._patch(entry, job, decided.status)
         if decided.wake_at is not None:
             self.queue.add_after(key, decided.wake_at - self._clock())
@@ -209,8 +209,9 @@ class Controller:
 
     def _observe(self, entry: Entry) -> Observed:
         pods = tuple(self._pods_of.get(entry.job.metadata.uid, {}).values())
-        unready = self._unready & {p.node for p in pods} if self._unready else self._unready
-        return Observed(pods=pods, unready_nodes=unready, report=entry.report, refused=entry.refused)
+        nodes = {p.node: node for p in pods if (node := self.nodes.get(p.node))}
+        logs = {p.uid: text for p in pods if (text := self._executor.logs.get(p.uid)) is not None}
+        return Observed(pods, nodes, logs, entry.report, watching_since=self._began, refused=entry.refused)
 
     def _expire_refusal(self, entry: Entry, now: float) -> None:
         if entry.refused and (

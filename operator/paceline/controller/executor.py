@@ -9,18 +9,22 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from paceline.api import API_VERSION, KIND, PLURAL
+import aiohttp
+
+from paceline.api import API_VERSION, KIND, PLURAL, TRAINER_CONTAINER
 from paceline.api.trainingjob import TrainingJob
 from paceline.controller import records
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
-from paceline.plan.actions import Action, Announce, CreateRendezvous, CreateWorker, DeleteJob, DeletePod
+from paceline.plan.actions import Action, Announce, CreateRendezvous, CreateWorker, DeleteJob, DeletePod, ReadLog
 from paceline.plan.observed import PodRecord
 from paceline.render import pods as render
 from paceline.render.pods import Installation
 
 log = logging.getLogger(__name__)
 
+# How much of a failed pod's log is read, and how long its kubelet may be silent meanwhile.
+LOG_LINES, LOG_BYTES, LOG_SECONDS = 200, 65536, 5
 # A refusal that lies in what the user wrote (or may have), not in the moment: invalid, forbidden by quota or policy.
 USERS_OWN = (400, 403, 422)
 
@@ -32,6 +36,8 @@ class RefusedError(Exception):
 class Executor:
     def __init__(self, client: Client, pods: Store[PodRecord], here: Installation, clock: Callable[[], float]) -> None:
         self._client, self._pods, self._here, self._clock = client, pods, here, clock
+        # Ends of logs that were asked for, by pod uid; the controller forgets those of pods that are gone.
+        self.logs: dict[str, str] = {}
 
     async def run(self, job: TrainingJob, actions: Sequence[Action]) -> None:
         """All actions at once. Raises RefusedError, else the first error after all have ended."""
@@ -50,8 +56,17 @@ class Executor:
     async def _do(self, job: TrainingJob, action: Action) -> None:
         namespace = f"/api/v1/namespaces/{job.metadata.namespace}"
         match action:
-            case CreateWorker(index=index, attempt=attempt, nodes=nodes):
-                await self._create_pod(render.worker(job, attempt, index, nodes, self._here))
+            case CreateWorker():
+                body = render.worker(
+                    job,
+                    self._here,
+                    attempt=action.attempt,
+                    index=action.index,
+                    replacement=action.replacement,
+                    nnodes=action.nnodes,
+                    avoid=action.avoid,
+                )
+                await self._create_pod(body)
             case CreateRendezvous():
                 await asyncio.gather(
                     self._create(f"{namespace}/services", render.service(job)),
@@ -59,6 +74,8 @@ class Executor:
                 )
             case DeletePod():
                 await self._delete_pod(f"{namespace}/pods/{action.name}", action)
+            case ReadLog():
+                self.logs[action.uid] = await self._log(f"{namespace}/pods/{action.name}/log")
             case DeleteJob():
                 path = f"/apis/{API_VERSION}/namespaces/{job.metadata.namespace}/{PLURAL}/{job.metadata.name}"
                 options = {"propagationPolicy": "Background", "preconditions": {"uid": job.metadata.uid}}
@@ -96,6 +113,16 @@ class Executor:
         record = records.pod(answer) if answer and answer.get("kind") == "Pod" else None
         if record:
             self._pods.put_own(f"{record.namespace}/{record.name}", record)
+
+    async def _log(self, path: str) -> str:
+        """The end of the training container's log; empty where it cannot be had: the answer to a failure must not hang on it."""
+        query = {"container": TRAINER_CONTAINER, "tailLines": str(LOG_LINES), "limitBytes": str(LOG_BYTES)}
+        try:
+            lines = [line async for line in self._client.lines(path, read_timeout=LOG_SECONDS, **query)]
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("log not read: %s", error)
+            return ""
+        return b"\n".join(lines).decode(errors="replace")
 
     async def _gone_is_fine(self, call: Any) -> Json | None:
         try:

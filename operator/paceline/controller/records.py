@@ -7,7 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from paceline.plan.observed import Container, NodeRecord, PodRecord
-from paceline.render.names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_JOB_NAME, LABEL_JOB_UID, LABEL_ROLE
+from paceline.render.names import (
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_JOB_NAME,
+    LABEL_JOB_UID,
+    LABEL_REPLACEMENT,
+    LABEL_ROLE,
+)
 
 Json = dict[str, Any]
 MESSAGE_LIMIT = 4096
@@ -24,6 +31,7 @@ def pod(obj: Json) -> PodRecord | None:
     try:
         role = labels[LABEL_ROLE]
         scheduled_at, unschedulable = _scheduling(status)
+        disruption = _holding(status, "DisruptionTarget")
         return PodRecord(
             namespace=sys.intern(meta["namespace"]),
             name=meta["name"],
@@ -42,6 +50,9 @@ def pod(obj: Json) -> PodRecord | None:
             unschedulable=unschedulable,
             reason=sys.intern(status.get("reason") or ""),
             message=(status.get("message") or "")[:MESSAGE_LIMIT],
+            replacement=int(labels.get(LABEL_REPLACEMENT, 0)),
+            disruption=sys.intern(disruption.get("reason") or ""),
+            disruption_message=(disruption.get("message") or "")[:MESSAGE_LIMIT],
             container=_container(status, role),
             sidecars_running=any(
                 c["name"] not in ("trainer", "rendezvous") and "running" in c["state"]
@@ -50,6 +61,12 @@ def pod(obj: Json) -> PodRecord | None:
         )
     except (KeyError, ValueError):
         return None  # somebody's pod with half of our labels
+
+
+def _holding(status: Json, condition: str) -> Json:
+    """The condition, where it is true."""
+    conditions: list[Json] = status.get("conditions") or []
+    return next((c for c in conditions if c["type"] == condition and c["status"] == "True"), {})
 
 
 def _scheduling(status: Json) -> tuple[float | None, str]:
@@ -69,11 +86,12 @@ def _container(status: Json, role: str) -> Container:
         waiting = found["state"].get("waiting")
         if waiting and waiting.get("reason") != "PodInitializing":
             return Container(waiting_reason=waiting.get("reason") or "", waiting_message=waiting.get("message") or "")
-    state: Json = next(
-        (c["state"] for c in status["containerStatuses"] if c["name"] == ("trainer" if role == "worker" else role)), {}
-    )
+    name = "trainer" if role == "worker" else role
+    mine: Json = next((c for c in status["containerStatuses"] if c["name"] == name), {"state": {}})
+    state: Json = mine["state"]
     if running := state.get("running"):
-        return Container(running_since=_seconds(running.get("startedAt")))
+        before: Json = (mine.get("lastState") or {}).get("terminated") or {}
+        return Container(running_since=_seconds(running.get("startedAt")), died_at=_seconds(before.get("finishedAt")))
     if ended := state.get("terminated"):
         return Container(
             running_since=_seconds(ended.get("startedAt")),
@@ -90,10 +108,17 @@ def _container(status: Json, role: str) -> Container:
 
 
 def node(obj: Json) -> NodeRecord:
-    conditions = (obj.get("status") or {}).get("conditions") or []
+    conditions: list[Json] = (obj.get("status") or {}).get("conditions") or []
+    ready: Json = next((c for c in conditions if c["type"] == "Ready"), {})
+    troubles = (c for c in conditions if c["type"] != "Ready" and c["status"] == "True")
     return NodeRecord(
         name=sys.intern(obj["metadata"]["name"]),
         resource_version=int(obj["metadata"]["resourceVersion"]),
-        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
+        ready=ready.get("status") == "True",
         unschedulable=bool(obj["spec"].get("unschedulable")),
+        ready_since=_seconds(ready.get("lastTransitionTime")) or 0.0,
+        taints=tuple(
+            sys.intern(t["key"]) for t in obj["spec"].get("taints") or [] if t["effect"] != "PreferNoSchedule"
+        ),
+        troubles=tuple(f"{c['type']}: {c.get('message') or c.get('reason')}" for c in troubles),
     )

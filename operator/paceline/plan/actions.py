@@ -17,7 +17,12 @@ class CreateRendezvous:
 class CreateWorker:
     index: int
     attempt: int
-    nodes: int
+    # torchrun's (min, max) number of nodes.
+    nnodes: tuple[int, int]
+    # 0 for the first pod of an index in an attempt, n for its n-th replacement.
+    replacement: int = 0
+    # Nodes to keep away from where there are others.
+    avoid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,14 @@ class DeletePod:
     uid: str
     # Seconds from SIGTERM to SIGKILL; None: what the pod asks for.
     grace_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog:
+    """The end of a failed pod's log: its status keeps only 2 KiB, which torchrun's own traceback fills."""
+
+    name: str
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ class Announce:
     type: Literal["Normal", "Warning"] = "Normal"
 
 
-Action = CreateRendezvous | CreateWorker | DeletePod | DeleteJob | Announce
+Action = CreateRendezvous | CreateWorker | DeletePod | ReadLog | DeleteJob | Announce
 
 
 @dataclass(frozen=True, slots=True)

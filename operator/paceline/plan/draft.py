@@ -7,10 +7,11 @@ from typing import Any
 
 from paceline.api import conditions as c
 from paceline.api.base import at
-from paceline.api.status import NodeCounts, Phase, TrainingJobStatus
+from paceline.api.status import NodeCounts, Phase, RestartCounts, TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
-from paceline.plan import progress
+from paceline.plan import nodes, progress
 from paceline.plan.actions import Action, Announce, DeletePod, Plan
+from paceline.plan.gang import Gang
 from paceline.plan.observed import Observed, PodRecord
 
 
@@ -21,7 +22,10 @@ class Draft:
         self.actions: list[Action] = []
         self._wakes: list[float] = []
         self._deleted: set[str] = set()
-        # The job's pods by role; workers of earlier attempts are only ever deleted.
+        # The gang has just been given a larger size: workers are missing, and none is lost.
+        self.grown = False
+        # A failure is seen that cannot be judged yet: nothing is done about missing workers before.
+        self.judging = False
         self.rendezvous = [p for p in seen.pods if p.role == "rendezvous"]
 
     # -- what is there ---------------------------------------------------------------------------------------------
@@ -32,17 +36,36 @@ class Draft:
 
     @property
     def workers(self) -> list[PodRecord]:
-        """Workers of the current attempt, by index."""
-        mine = (p for p in self.seen.pods if p.role == "worker" and p.attempt == self.attempt)
-        return sorted(mine, key=lambda p: p.index)
+        """Workers of the current attempt."""
+        return [p for p in self.seen.pods if p.role == "worker" and p.attempt == self.attempt]
+
+    @property
+    def probes(self) -> list[PodRecord]:
+        """Workers of the next attempt, made before it begins to see whether there is room for it."""
+        return [p for p in self.seen.pods if p.role == "worker" and p.attempt > self.attempt]
+
+    @property
+    def gang(self) -> Gang:
+        """The current attempt's workers, without those that this plan deletes."""
+        here = (p for p in self.workers if p.uid not in self._deleted)
+        return Gang.of(here, self.seen.nodes, self.job.spec.node_loss.detect_seconds, self.now)
 
     @property
     def wanted(self) -> int:
-        """Workers that the current attempt is made of; the spec may have changed since it began."""
+        """Workers that the gang is to have now; the spec may have changed since, or the cluster have no room."""
         return self.status.nodes.desired if self.status.nodes else self.job.spec.nodes
+
+    @property
+    def restarts(self) -> RestartCounts:
+        return self.status.restarts or RestartCounts()
 
     def holds(self, condition: str) -> bool:
         return c.holds(self.status.conditions, condition)
+
+    def lost(self, pod: PodRecord) -> bool:
+        """Is the pod on a node that does not answer any more?"""
+        since = nodes.lost_at(pod, self.seen.nodes, self.job.spec.node_loss.detect_seconds)
+        return since is not None and self.now >= since
 
     # -- what follows ----------------------------------------------------------------------------------------------
 
@@ -54,6 +77,11 @@ class Draft:
         new = c.put(self.status.conditions, type_, status, reason, message, now=at(self.now), generation=generation)
         self.set(conditions=new)
 
+    def clear(self, type_: str, reason: str, message: str) -> None:
+        """The condition, if it was ever true, is so no longer."""
+        if self.holds(type_):
+            self.condition(type_, False, reason, message)
+
     def say(self, phase: Phase, message: str) -> None:
         self.set(phase=phase, message=message)
 
@@ -62,18 +90,41 @@ class Draft:
 
     def delete(self, pods: Iterable[PodRecord], grace_seconds: int | None = None) -> None:
         for pod in pods:
-            if not pod.deleting and pod.uid not in self._deleted:
+            lost = self.lost(pod)
+            # A kubelet that is gone never confirms a graceful delete: what hangs there is deleted once more, at once.
+            if (lost or not pod.deleting) and pod.uid not in self._deleted:
                 self._deleted.add(pod.uid)
-                # A kubelet that is gone never confirms a graceful delete.
-                grace = 0 if pod.node in self.seen.unready_nodes else grace_seconds
-                self.actions.append(DeletePod(pod.name, pod.uid, grace))
+                self.actions.append(DeletePod(pod.name, pod.uid, 0 if lost else grace_seconds))
+
+    def judge_at(self, when: float) -> None:
+        self.judging = True
+        self.wake(when)
 
     def wake(self, when: float | None) -> None:
         if when is not None:
             self._wakes.append(when)
 
-    def new_attempt(self, nodes: int) -> None:
-        self.set(attempt=self.attempt + 1, nodes=NodeCounts(desired=nodes, running=0, summary=f"0/{nodes}"))
+    def new_attempt(self, size: int) -> None:
+        self.set(attempt=self.attempt + 1, restarts=self.restarts.model_copy(update={"in_place_this_attempt": 0}))
+        self.resize(size)
+
+    def resize(self, size: int) -> None:
+        self.grown = self.grown or size > self.wanted
+        old = self.status.nodes or NodeCounts(desired=size, running=0, summary="")
+        self.set(nodes=old.model_copy(update={"desired": size, "requested": self.job.spec.nodes}))
+
+    def note_resize(self) -> None:
+        assert self.status.nodes is not None
+        self.set(nodes=self.status.nodes.model_copy(update={"resize_time": at(self.now)}))
+
+    def count_nodes(self) -> None:
+        spec = self.job.spec
+        old = self.status.nodes or NodeCounts(desired=spec.nodes, requested=spec.nodes, running=0, summary="")
+        running = self.gang.running
+        update: dict[str, Any] = {"running": running, "summary": f"{running}/{spec.nodes}"}
+        if spec.elastic is not None:
+            update |= {"min": spec.elastic.min_nodes, "max": spec.elastic.max_nodes or spec.nodes}
+        self.set(nodes=old.model_copy(update=update))
 
     def stop_clock(self) -> None:
         """The active period is over (suspended or ended): bank its seconds."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from paceline.api.status import Metric, Model
+from paceline.api.status import CheckpointStatus, Metric, Model
 
 Role = Literal["worker", "rendezvous"]
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -23,6 +23,8 @@ class Container:
     finished_at: float | None = None
     reason: str = ""
     message: str = ""
+    # When the run before this one ended, where the kubelet restarted it.
+    died_at: float | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -54,6 +56,11 @@ class PodRecord:
     unschedulable: str = ""
     reason: str = ""
     message: str = ""
+    # Reason and message of the pod's DisruptionTarget condition: EvictionByEvictionAPI, PreemptionByScheduler …
+    disruption: str = ""
+    disruption_message: str = ""
+    # 0 for the first pod of an index in an attempt, n for its n-th replacement.
+    replacement: int = 0
     container: Container = field(default=Container())
     # A container other than the training one still runs.
     sidecars_running: bool = False
@@ -86,6 +93,12 @@ class NodeRecord:
     resource_version: int
     ready: bool
     unschedulable: bool
+    # When ready last changed, Unix seconds.
+    ready_since: float = 0.0
+    # Keys of its NoSchedule and NoExecute taints.
+    taints: tuple[str, ...] = ()
+    # True conditions beside Ready, as "Type: message": MemoryPressure, DiskPressure, and what a problem detector adds.
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +114,10 @@ class Report:
     samples_per_second: str | None = None
     metrics: tuple[Metric, ...] = ()
     model: Model | None = None
+    checkpoint: CheckpointStatus | None = None
+    # torchrun's count of restarts in place, and the attempt that the report is of.
+    restart_count: int = 0
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,12 @@ class Observed:
     """One job's surroundings, from the caches alone."""
 
     pods: Sequence[PodRecord] = ()
-    unready_nodes: frozenset[str] = frozenset()
+    # The nodes that the pods are on, by name; a node that is gone from the API is absent.
+    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
+    # Ends of the logs of failed pods, by pod uid, as far as they have been read.
+    logs: Mapping[str, str] = field(default_factory=dict)
     report: Report | None = None
+    # Since when reports are heard at all (the operator's own start), Unix seconds.
+    watching_since: float = 0.0
     # Why the API server refused a pod of this job, if it did: the template is the user's, and so is its mistake.
     refused: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paceline.api.base import at
-from paceline.api.status import ProgressStatus, TrainingJobStatus
+from paceline.api.status import CheckpointStatus, ProgressStatus, TrainingJobStatus
 from paceline.plan.observed import Report
 
 # One status write in this time for progress alone: 1,000 jobs then make 100 writes a second, not 1,000.
@@ -26,6 +26,10 @@ def merge(
     update: dict[str, object] = {"progress": _progress(report)}
     if report.model:
         update["model"] = report.model
+    if report.checkpoint:
+        known = status.checkpoint or CheckpointStatus()
+        told = {name: getattr(report.checkpoint, name) for name in report.checkpoint.model_fields_set}
+        update["checkpoint"] = known.model_copy(update=told)
     return status.model_copy(update=update), None
 
 

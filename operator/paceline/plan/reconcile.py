@@ -8,17 +8,21 @@ from datetime import datetime
 from paceline.api import conditions as c
 from paceline.api.base import at
 from paceline.api.conditions import Reason
-from paceline.api.status import Failure, NodeCounts, Phase, RestartCounts
+from paceline.api.status import Cause, Failure, Phase, RestartCounts
 from paceline.api.trainingjob import TrainingJob
-from paceline.plan import deadlines, failure, restart, waiting
+from paceline.plan import causes, deadlines, elastic, failure, nodes, recovery, stall, waiting
 from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, Plan
 from paceline.plan.draft import Draft
 from paceline.plan.observed import Observed
 from paceline.plan.recipes import Catalogue, complaint
+from paceline.plan.recovery import not_running
+from paceline.plan.sizes import nnodes, sizes
 from paceline.render.names import worker_selector
 
 # How long a manifest that the API server refused is left alone before it is tried again (quota may be freed).
 REFUSED_RETRY_SECONDS = 30
+# Causes after which the next workers keep away from the node, where there are others.
+AVOIDED = (Cause.DEVICE_ERROR, Cause.NODE_LOST, Cause.NODE_DRAINED)
 
 
 def plan(job: TrainingJob, seen: Observed, now: float, recipes: Catalogue) -> Plan:
@@ -28,25 +32,36 @@ def plan(job: TrainingJob, seen: Observed, now: float, recipes: Catalogue) -> Pl
     draft = Draft(job, seen, now)
     draft.set(observed_generation=job.metadata.generation, selector=worker_selector(job))
     intentions: tuple[Callable[[Draft], bool], ...] = (
-        _1_leave_a_finished_job_alone,
-        _2_finish_a_job_whose_workers_succeeded,
-        _3_suspend_when_asked,
-        lambda d: _4_refuse_an_invalid_recipe(d, recipes),
-        _5_begin_or_resume_or_resize,
-        _6_remove_earlier_attempts,
-        _7_answer_failures,
+        _1_force_what_cannot_end,
+        _2_leave_a_finished_job_alone,
+        _3_finish_a_job_whose_workers_succeeded,
+        _4_suspend_when_asked,
+        lambda d: _5_refuse_an_invalid_recipe(d, recipes),
+        _6_begin_or_resume_or_resize,
+        _7_remove_what_is_too_many,
         _8_keep_deadlines,
-        _9_wait_out_the_backoff,
-        _10_create_what_is_missing,
+        _9_answer_failures,
+        _10_fit_the_size,
+        _11_create_what_is_missing,
     )
     settled = any(intention(draft) for intention in intentions)
     if not settled:
-        _11_say_how_the_gang_is(draft)
+        _12_say_how_the_gang_is(draft)
     final = draft.holds(c.COMPLETE) or draft.holds(c.FAILED)
     return draft.plan(final=final)
 
 
-def _1_leave_a_finished_job_alone(d: Draft) -> bool:
+def _1_force_what_cannot_end(d: Draft) -> bool:
+    """Pods that are being deleted on a node that does not answer, of whichever attempt; and when others will be lost."""
+    d.delete(p for p in d.seen.pods if p.deleting and d.lost(p))
+    for pod in d.seen.pods:
+        lost_at = nodes.lost_at(pod, d.seen.nodes, d.job.spec.node_loss.detect_seconds)
+        if lost_at is not None and lost_at > d.now:
+            d.wake(lost_at)
+    return False
+
+
+def _2_leave_a_finished_job_alone(d: Draft) -> bool:
     if not (d.holds(c.COMPLETE) or d.holds(c.FAILED)):
         return False
     _clean_up(d)
@@ -58,35 +73,50 @@ def _1_leave_a_finished_job_alone(d: Draft) -> bool:
     return True
 
 
-def _2_finish_a_job_whose_workers_succeeded(d: Draft) -> bool:
-    workers = d.workers
-    if not workers or len(workers) < d.wanted or not all(p.succeeded for p in workers):
+def _3_finish_a_job_whose_workers_succeeded(d: Draft) -> bool:
+    gang = d.gang
+    done = [p for p in gang.live if p.succeeded]
+    if sizes(d.job.spec).free:
+        # torchrun ends on all nodes together; who came too late for the last round never started to train.
+        ended = bool(done) and not gang.running and not gang.failed and not gang.lost
+    else:
+        ended = bool(done) and len(done) >= d.wanted
+    if not ended:
         return False
     _note_start(d)
-    _end(d, c.COMPLETE, Reason.SUCCEEDED, f"all {d.wanted} workers succeeded")
+    _end(d, c.COMPLETE, Reason.SUCCEEDED, f"all {len(done)} workers succeeded")
     return True
 
 
-def _3_suspend_when_asked(d: Draft) -> bool:
+def _4_suspend_when_asked(d: Draft) -> bool:
     if not d.job.spec.suspend:
         return False
     d.stop_clock()
     d.delete(d.seen.pods)
     if not d.holds(c.SUSPENDED) and d.attempt:
-        reason = c.find(d.status.conditions, c.RUNNING)
-        if reason is None or reason.reason != Reason.SUSPEND_REQUESTED:
+        running = c.find(d.status.conditions, c.RUNNING)
+        if running is None or running.reason != Reason.SUSPEND_REQUESTED:
             d.announce("Suspending", "suspend was set: ending all pods")
-    message = f"suspended; {len(d.seen.pods)} pods are ending" if d.seen.pods else "suspended"
     for type_ in (c.RUNNING, c.RECOVERING, c.READY):
         d.condition(type_, False, Reason.SUSPEND_REQUESTED, "the job is suspended")
-    if not d.seen.pods:
-        d.condition(c.SUSPENDED, True, Reason.SUSPEND_REQUESTED, "all pods are gone")
-    d.set(nodes=_counts(d), restart_time=None)
-    d.say(Phase.SUSPENDING if d.seen.pods else Phase.SUSPENDED, message)
+    for type_ in (c.STALLED, c.DEGRADED):
+        d.clear(type_, Reason.SUSPEND_REQUESTED, "the job is suspended")
+    d.count_nodes()
+    d.set(restart_time=None)
+    if d.seen.pods:
+        d.say(Phase.SUSPENDING, f"suspended; {len(d.seen.pods)} pods are ending")
+        return True
+    if d.attempt == 0:
+        d.condition(c.SUSPENDED, True, Reason.QUEUED, "created suspended: waiting to be admitted")
+        d.say(Phase.QUEUED, "waiting for spec.suspend to be unset, by a queue or by hand")
+        return True
+    saved = d.status.checkpoint.last_step if d.status.checkpoint else None
+    d.condition(c.SUSPENDED, True, Reason.SUSPEND_REQUESTED, "all pods are gone")
+    d.say(Phase.SUSPENDED, "suspended" if saved is None else f"suspended; step {saved} is saved")
     return True
 
 
-def _4_refuse_an_invalid_recipe(d: Draft, recipes: Catalogue) -> bool:
+def _5_refuse_an_invalid_recipe(d: Draft, recipes: Catalogue) -> bool:
     recipe = d.job.spec.recipe
     wrong = complaint(recipe, recipes) if recipe else None
     if wrong is None:
@@ -95,52 +125,31 @@ def _4_refuse_an_invalid_recipe(d: Draft, recipes: Catalogue) -> bool:
     return True
 
 
-def _5_begin_or_resume_or_resize(d: Draft) -> bool:
-    nodes = d.job.spec.nodes
+def _6_begin_or_resume_or_resize(d: Draft) -> bool:
+    size = d.job.spec.nodes
+    if d.attempt == 0:
+        _warn_of_checkpoints_that_do_not_last(d)
     if d.holds(c.SUSPENDED):
         d.condition(c.SUSPENDED, False, Reason.RESUMED, "suspend was unset")
-        d.new_attempt(nodes)
+        d.new_attempt(size)
     elif d.attempt == 0:
-        d.new_attempt(nodes)
-    elif d.wanted != nodes:
-        d.announce("Resizing", f"from {d.wanted} to {nodes} nodes: the gang starts again")
-        d.delete(d.workers)
-        _not_running(d, Reason.RESIZED, f"resizing from {d.wanted} to {nodes} nodes")
-        d.new_attempt(nodes)
-    if d.status.restarts is None:
-        d.set(restarts=RestartCounts())
+        d.new_attempt(size)
+    elif d.status.nodes is not None and (d.status.nodes.requested or d.wanted) != size:
+        d.announce("Resizing", f"from {d.wanted} to {size} nodes")
+        if sizes(d.job.spec).free:
+            d.resize(size)  # the others go on: torchrun takes newcomers in, and lets leavers go
+        else:
+            d.delete(d.workers)
+            not_running(d, Reason.RESIZED, f"resizing from {d.wanted} to {size} nodes")
+            d.new_attempt(size)
+    _count_restarts_in_place(d)
     return False
 
 
-def _6_remove_earlier_attempts(d: Draft) -> bool:
-    d.delete(
-        (p for p in d.seen.pods if p.role == "worker" and p.attempt != d.attempt), restart.BROKEN_GANG_GRACE_SECONDS
-    )
-    return False
-
-
-def _7_answer_failures(d: Draft) -> bool:
-    if cause := failure.hopeless(d.workers, d.now):
-        d.set(last_failure=cause)
-        _end(d, c.FAILED, cause.cause, f"pod {cause.pod}: {cause.message}")
-        return True
-    what = failure.first_failed(d.workers, d.seen.unready_nodes, d.now) or _lost(d)
-    if what is None:
-        return False
-    d.set(last_failure=what)
-    restarts = d.status.restarts.job if d.status.restarts else 0
-    exit_code = "" if what.exit_code is None else f" (exit code {what.exit_code})"
-    told = f"{what.cause} in pod {what.pod}{exit_code}: {what.message}"
-    if restart.exhausted(restarts):
-        _end(d, c.FAILED, Reason.MAX_RESTARTS_EXCEEDED, f"after {restarts} restarts: {told}")
-        return True
-    delay = restart.backoff_seconds(restarts)
-    d.announce("Restarting", f"attempt {d.attempt} failed, the next starts in {delay} s: {told}", warning=True)
-    d.delete(d.workers, restart.BROKEN_GANG_GRACE_SECONDS)
-    d.new_attempt(d.job.spec.nodes)
-    d.set(restarts=RestartCounts(job=restarts + 1), restart_time=at(d.now + delay + 1))
-    _not_running(d, Reason.BACKOFF, told)
-    d.condition(c.RECOVERING, True, what.cause, told)
+def _7_remove_what_is_too_many(d: Draft) -> bool:
+    earlier = (p for p in d.seen.pods if p.role == "worker" and p.attempt < d.attempt)
+    d.delete(earlier, recovery.BROKEN_GANG_GRACE_SECONDS)
+    d.delete(d.gang.surplus(d.wanted))
     return False
 
 
@@ -155,10 +164,13 @@ def _8_keep_deadlines(d: Draft) -> bool:
     d.wake(ends)
     if d.holds(c.RUNNING):
         return False
-    late = deadlines.startup_ends_at(d.job, d.workers, d.wanted)
-    if late is not None and not _all_running(d) and d.now >= late:
-        reason, message = waiting.why(d.workers, d.wanted)
-        d.set(last_failure=Failure(cause=reason, message=message, time=at(d.now)))
+    live = d.gang.live
+    late = deadlines.startup_ends_at(d.job, live, d.wanted)
+    if late is not None and not d.gang.whole(d.wanted) and d.now >= late:
+        _, message = waiting.why(live, d.wanted)
+        cause = waiting.cause(live)
+        what = Failure(cause=cause, message=message, hint=causes.hint(cause), attempt=d.attempt, time=at(d.now))
+        d.set(last_failure=what)
         limit = d.job.spec.deadlines.startup_seconds
         _end(d, c.FAILED, Reason.STARTUP_TIMEOUT, f"not running within deadlines.startupSeconds ({limit} s): {message}")
         return True
@@ -166,52 +178,74 @@ def _8_keep_deadlines(d: Draft) -> bool:
     return False
 
 
-def _9_wait_out_the_backoff(d: Draft) -> bool:
-    start = d.status.restart_time
-    if start is None:
-        return False
-    if d.now < start.timestamp():
-        recovering = c.find(d.status.conditions, c.RECOVERING)
-        d.say(
-            Phase.RECOVERING,
-            f"attempt {d.attempt} starts soon, after: {recovering.message if recovering else 'a failure'}",
-        )
-        d.wake(start.timestamp())
+def _9_answer_failures(d: Draft) -> bool:
+    if what := failure.hopeless(d.gang.live, d.now):
+        d.set(last_failure=what.model_copy(update={"attempt": d.attempt}))
+        _end(d, c.FAILED, what.cause, f"pod {what.pod}: {what.message}")
         return True
-    d.set(restart_time=None)
+    backing_off = d.status.restart_time is not None
+    if recovery.wait_out(d):
+        return True
+    # When the wait is over the missing pods are made, whatever else has happened to their like meanwhile.
+    if not backing_off and (over := recovery.answer(d)):
+        _end(d, c.FAILED, *over)
+        return True
+    return recovery.wait_out(d) or d.judging
+
+
+def _10_fit_the_size(d: Draft) -> bool:
+    elastic.fit(d)
     return False
 
 
-def _10_create_what_is_missing(d: Draft) -> bool:
+def _11_create_what_is_missing(d: Draft) -> bool:
     if d.seen.refused:
-        _not_running(d, Reason.INVALID_TEMPLATE, d.seen.refused)
-        d.set(nodes=_counts(d))
+        not_running(d, Reason.INVALID_TEMPLATE, d.seen.refused)
+        d.count_nodes()
         d.say(Phase.PENDING, d.seen.refused)
         d.wake(d.now + REFUSED_RETRY_SECONDS)
         return True
+    d.delete(p for p in d.rendezvous if p.phase in ("Failed", "Succeeded") or d.lost(p))
     if not d.rendezvous:
         d.actions.append(CreateRendezvous())
-    there = {p.index for p in d.workers}
-    d.actions += [CreateWorker(i, d.attempt, d.wanted) for i in range(d.wanted) if i not in there]
+    gang = d.gang
+    if gang.succeeded:
+        return False  # the others have trained to the end: nobody is left to train with
+    replacement = {p.index: p.replacement + 1 for p in sorted(d.workers, key=lambda p: p.replacement)}
+    last = d.status.last_failure
+    avoid = (
+        (last.node,) if last and last.node and last.cause in AVOIDED and (last.attempt or 0) >= d.attempt - 1 else ()
+    )
+    for index in gang.free_indices(d.wanted - len(gang.live)):
+        pair = nnodes(d.job.spec, d.wanted)
+        d.actions.append(CreateWorker(index, d.attempt, pair, replacement.get(index, 0), avoid))
     return False
 
 
-def _11_say_how_the_gang_is(d: Draft) -> None:
-    d.set(nodes=_counts(d))
-    if _all_running(d):
+def _12_say_how_the_gang_is(d: Draft) -> None:
+    d.count_nodes()
+    gang, asked = d.gang, d.job.spec.nodes
+    if d.job.spec.elastic is not None and (gang.live or d.holds(c.DEGRADED)):
+        fewer, reason, message = elastic.degraded(d)
+        if fewer or d.holds(c.DEGRADED):
+            d.condition(c.DEGRADED, fewer, reason, message)
+    enough = sizes(d.job.spec)
+    if gang.whole(d.wanted) or (enough.free and gang.running >= enough.smallest and d.status.running_time):
         if not d.holds(c.RUNNING):
-            since = max(p.container.running_since or d.now for p in d.workers)
+            since = max(p.container.running_since or d.now for p in gang.live)
             d.set(running_time=d.status.running_time or at(since))
-        message = f"{d.wanted} of {d.wanted} workers run"
+        message = f"{gang.running} of {asked} workers run"
         for type_ in (c.RUNNING, c.READY):
             d.condition(type_, True, Reason.GANG_RUNNING, message)
-        if d.holds(c.RECOVERING):
-            d.condition(c.RECOVERING, False, Reason.GANG_RUNNING, message)
+        if gang.whole(d.wanted):
+            d.clear(c.RECOVERING, Reason.GANG_RUNNING, message)
+        if d.holds(c.STALLED) and not _silent(d):
+            d.condition(c.STALLED, False, Reason.PROGRESS, "progress is reported again")
         d.say(Phase.RUNNING, message)
         return
-    reason, message = waiting.why([*d.workers, *d.rendezvous], d.wanted)
-    _not_running(d, reason, message)
-    scheduled = len(d.workers) == d.wanted and all(p.scheduled_at is not None for p in d.workers)
+    reason, message = waiting.why([*gang.live, *d.rendezvous], d.wanted)
+    not_running(d, reason, message)
+    scheduled = len(gang.live) == d.wanted and all(p.scheduled_at is not None for p in gang.live)
     if d.holds(c.RECOVERING):
         d.say(Phase.RECOVERING, message)
     else:
@@ -221,37 +255,27 @@ def _11_say_how_the_gang_is(d: Draft) -> None:
 # -- shared steps ------------------------------------------------------------------------------------------------------
 
 
-def _lost(d: Draft) -> Failure | None:
-    """A gang that ran misses a worker, or its store. (Before it runs, what is missing is simply created.)"""
-    if not d.holds(c.RUNNING):
-        return None
-    here = {p.index for p in d.workers if not p.deleting}
-    for index in range(d.wanted):
-        if index not in here:
-            return failure.lost(f"{d.job.metadata.name}-{d.attempt}-{index}-0", d.now)
-    if not any(not p.deleting for p in d.rendezvous):
-        name = f"{d.job.metadata.name}-rdzv"
-        return Failure(cause="RendezvousLost", pod=name, message=f"pod {name} was deleted", time=at(d.now))
-    return None
+def _silent(d: Draft) -> bool:
+    stalls_at = stall.stalls_at(d.job, d.seen)
+    return stalls_at is not None and d.now >= stalls_at
 
 
-def _all_running(d: Draft) -> bool:
-    workers = d.workers
-    return (
-        len(workers) == d.wanted
-        and all((p.running or p.succeeded) for p in workers)
-        and any(p.running for p in workers)
-    )
+def _count_restarts_in_place(d: Draft) -> None:
+    """torchrun restarts processes within the pods; the program tells of it with its progress."""
+    report, restarts = d.seen.report, d.restarts
+    if report is not None and report.attempt == d.attempt and report.restart_count > restarts.in_place_this_attempt:
+        more = report.restart_count - restarts.in_place_this_attempt
+        update = {"in_place": restarts.in_place + more, "total": restarts.total + more}
+        d.set(restarts=restarts.model_copy(update=update | {"in_place_this_attempt": report.restart_count}))
+    elif d.status.restarts is None:
+        d.set(restarts=RestartCounts())
 
 
-def _counts(d: Draft) -> NodeCounts:
-    running = sum(p.running for p in d.workers)
-    return NodeCounts(desired=d.wanted, running=running, summary=f"{running}/{d.wanted}")
-
-
-def _not_running(d: Draft, reason: str, message: str) -> None:
-    for type_ in (c.RUNNING, c.READY):
-        d.condition(type_, False, reason, message)
+def _warn_of_checkpoints_that_do_not_last(d: Draft) -> None:
+    checkpoint = d.job.spec.checkpoint
+    if checkpoint and checkpoint.volume and checkpoint.volume.empty_dir:
+        text = "checkpoint.volume is an emptyDir: checkpoints are lost with their pod; use a claim, nfs or a uri to keep them"
+        d.announce("CheckpointsDoNotLast", text, warning=True)
 
 
 def _note_start(d: Draft) -> None:
@@ -271,10 +295,11 @@ def _end(d: Draft, type_: str, reason: str, message: str) -> None:
     d.stop_clock()
     d.condition(type_, True, reason, message)
     d.condition(c.RUNNING, False, reason, message)
-    if d.holds(c.RECOVERING):
-        d.condition(c.RECOVERING, False, reason, message)
+    for over in (c.RECOVERING, c.STALLED, c.DEGRADED):
+        d.clear(over, reason, message)
     d.condition(c.READY, good, reason, message)
-    d.set(completion_time=at(d.now), nodes=_counts(d), restart_time=None)
+    d.count_nodes()
+    d.set(completion_time=at(d.now), restart_time=None)
     d.say(Phase.SUCCEEDED if good else Phase.FAILED, message)
     d.announce("Succeeded" if good else reason, message, warning=not good)
     _clean_up(d)

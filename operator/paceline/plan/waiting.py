@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paceline.api.conditions import Reason
+from paceline.api.status import Cause
 from paceline.plan.failure import IMAGE_TROUBLE
 from paceline.plan.observed import PodRecord
 
@@ -22,3 +23,13 @@ def why(pods: Sequence[PodRecord], wanted: int) -> tuple[str, str]:
             return Reason.CONFIG_ERROR, f"pod {pod.name}: {waiting}: {pod.container.waiting_message}"
     running = sum(p.running for p in pods if p.role == "worker")
     return Reason.WAITING_FOR_PODS, f"{running} of {wanted} workers run"
+
+
+def cause(pods: Sequence[PodRecord]) -> Cause:
+    """The same, as the cause of a start that took too long."""
+    reason, _ = why(pods, len(pods))
+    return (
+        Cause(reason)
+        if reason in (Reason.UNSCHEDULABLE, Reason.IMAGE_ERROR, Reason.CONFIG_ERROR)
+        else Cause.STARTUP_TIMEOUT
+    )

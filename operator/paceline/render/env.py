@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from paceline.api.trainingjob import TrainingJob
+from paceline.render import checkpoints
 from paceline.render.names import RENDEZVOUS_PORT, rendezvous_name
 
 TOKEN_DIR = "/var/run/paceline"
-# torchrun's wait between SIGTERM and SIGKILL of its workers; the pod's own grace is longer, so that torchrun can report.
-SHUTDOWN_TIMEOUT_SECONDS = 25
-GRACE_SECONDS = 30
 # How long an agent waits for the store: its pod may still be pulling the image that the agent's node has already.
 STORE_READ_TIMEOUT_SECONDS = 300
 # NCCL's own defaults can hang for hours: 600 s a collective, 1,800 s of heartbeat, times every restart.
@@ -21,6 +19,7 @@ def rendezvous_conf(job: TrainingJob) -> str:
         "is_host": "0",
         "last_call_timeout": str(spec.last_call_seconds),
         "keep_alive_interval": str(spec.keep_alive_seconds),
+        "keep_alive_max_attempt": "3",
         "join_timeout": str(spec.join_timeout_seconds),
         "read_timeout": str(STORE_READ_TIMEOUT_SECONDS),
         **spec.conf,
@@ -28,18 +27,18 @@ def rendezvous_conf(job: TrainingJob) -> str:
     return ",".join(f"{key}={value}" for key, value in conf.items())
 
 
-def worker_env(job: TrainingJob, attempt: int, nodes: int) -> list[dict[str, object]]:
+def worker_env(job: TrainingJob, attempt: int, nnodes: tuple[int, int]) -> list[dict[str, object]]:
     """Variables of the training container, the operator's part; the network's and the template's go over it."""
     meta = job.metadata
     values = {
-        "PET_NNODES": f"{nodes}:{nodes}",
+        "PET_NNODES": f"{nnodes[0]}:{nnodes[1]}",
         "PET_NPROC_PER_NODE": str(job.spec.processes_per_node),
         "PET_RDZV_BACKEND": "c10d",
         "PET_RDZV_ENDPOINT": f"{rendezvous_name(job)}.{meta.namespace}.svc:{RENDEZVOUS_PORT}",
         "PET_RDZV_ID": f"{meta.uid}-{attempt}",
         "PET_RDZV_CONF": rendezvous_conf(job),
-        "PET_MAX_RESTARTS": "0",  # a failed process fails its pod, and the operator restarts the gang
-        "PET_SHUTDOWN_TIMEOUT": str(SHUTDOWN_TIMEOUT_SECONDS),
+        "PET_MAX_RESTARTS": str(job.spec.restarts.in_place),
+        "PET_SHUTDOWN_TIMEOUT": str(checkpoints.shutdown_seconds(job)),
         # Agents that share one store look for a MASTER_ADDR that nobody writes when a newcomer joins (torch 2.15).
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC": str(NCCL_HEARTBEAT_SECONDS),
@@ -48,6 +47,7 @@ def worker_env(job: TrainingJob, attempt: int, nodes: int) -> list[dict[str, obj
         "PACELINE_JOB_NAME": meta.name,
         "PACELINE_NAMESPACE": meta.namespace,
         "PACELINE_ATTEMPT": str(attempt),
+        **checkpoints.variables(job),
         **network_env(job),
     }
     env: list[dict[str, object]] = [{"name": name, "value": value} for name, value in values.items()]

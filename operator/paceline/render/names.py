@@ -10,6 +10,7 @@ LABEL_JOB_UID = f"{GROUP}/job-uid"
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_ROLE = f"{GROUP}/role"
 LABEL_INDEX = f"{GROUP}/index"
+LABEL_REPLACEMENT = f"{GROUP}/replacement"
 ANNOTATION_CA = f"{GROUP}/progress-ca"
 
 RENDEZVOUS_PORT = 29400

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paceline.api import TRAINER_CONTAINER
 from paceline.api.trainingjob import TrainingJob
-from paceline.render import env, names
+from paceline.render import checkpoints, env, names
 from paceline.render.merge import merge
 from paceline.render.resources import amount
 
@@ -35,13 +36,23 @@ class Installation:
     progress_ca: str = ""  # PEM of the CA that signed the progress server's certificate
 
 
-def worker(job: TrainingJob, attempt: int, index: int, nodes: int, here: Installation) -> dict[str, Any]:
+def worker(
+    job: TrainingJob,
+    here: Installation,
+    *,
+    attempt: int,
+    index: int,
+    replacement: int = 0,
+    nnodes: tuple[int, int],
+    avoid: Sequence[str] = (),
+) -> dict[str, Any]:
+    """``nnodes``: torchrun's (min, max). ``avoid``: names of nodes that are taken only where there is no other."""
     container: dict[str, Any] = {
         "name": TRAINER_CONTAINER,
         "image": job.spec.image or here.trainer_image,
         "imagePullPolicy": "IfNotPresent",
         "command": _command(job),
-        "env": env.worker_env(job, attempt, nodes),
+        "env": env.worker_env(job, attempt, nnodes),
         "resources": job.spec.resources.wire(),
         # Without @record the last log lines say why a process failed, with no further request.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -49,25 +60,32 @@ def worker(job: TrainingJob, attempt: int, index: int, nodes: int, here: Install
     }
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": env.GRACE_SECONDS,
+        "terminationGracePeriodSeconds": checkpoints.grace_seconds(job),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "containers": [container],
         "volumes": [],
         **_spread(job),
+        **_keep_away(avoid),
     }
     annotations: dict[str, str] = {}
     _add_shared_memory(job, container, spec)
+    checkpoints.add_volume(job, container, spec)
     if job.spec.progress.enabled and here.progress_url:
         _add_progress(job, here, container, spec)
         annotations[names.ANNOTATION_CA] = here.progress_ca
     template = job.spec.template
-    mine = {**names.labels(job, "worker"), names.LABEL_ATTEMPT: str(attempt), names.LABEL_INDEX: str(index)}
+    mine = {
+        **names.labels(job, "worker"),
+        names.LABEL_ATTEMPT: str(attempt),
+        names.LABEL_INDEX: str(index),
+        names.LABEL_REPLACEMENT: str(replacement),
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": names.worker_name(job, attempt, index),
+            "name": names.worker_name(job, attempt, index, replacement),
             "namespace": job.metadata.namespace,
             "labels": {**template.metadata.labels, **mine},
             "annotations": {**template.metadata.annotations, **annotations},
@@ -165,6 +183,21 @@ def _spread(job: TrainingJob) -> dict[str, Any]:
             }
         ]
     }
+
+
+def _keep_away(nodes: Sequence[str]) -> dict[str, Any]:
+    """From nodes that have just failed. A preference: where there is no other node, a bad one is better than none."""
+    if not nodes:
+        return {}
+    preferred = [
+        # The API takes one name in each term.
+        {
+            "weight": 100,
+            "preference": {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": [node]}]},
+        }
+        for node in nodes
+    ]
+    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}}
 
 
 def _add_shared_memory(job: TrainingJob, container: dict[str, Any], spec: dict[str, Any]) -> None:

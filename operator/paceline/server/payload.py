@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
-from paceline.api.status import Metric, Model
+from paceline.api.status import CheckpointStatus, Metric, Model
 from paceline.plan.observed import Report
 
 # Metrics that have a field of their own in the status.
@@ -30,6 +31,18 @@ class WireModel(BaseModel):
     metrics: list[WireMetric] = Field(default=[], max_length=64)
 
 
+class WireCheckpoint(BaseModel):
+    model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
+
+    step: int | None = Field(default=None, ge=0)
+    time: datetime | None = None
+    size_bytes: int | None = Field(default=None, ge=0)
+    path: str | None = Field(default=None, max_length=1024)
+    verified: bool | None = None
+    resumed_from_step: int | None = Field(default=None, ge=0)
+    error: str | None = Field(default=None, max_length=1024)
+
+
 class TrainerStatus(BaseModel):
     model_config = _WIRE
 
@@ -38,6 +51,9 @@ class TrainerStatus(BaseModel):
     metrics: list[WireMetric] = Field(default=[], max_length=64)
     updated: datetime | None = Field(default=None, alias="lastUpdatedTime")
     model: WireModel | None = None
+    checkpoint: WireCheckpoint | None = None
+    attempt: int | None = Field(default=None, ge=0)
+    restart_count: int = Field(default=0, alias="restartCount", ge=0)
 
 
 class Payload(BaseModel):
@@ -74,7 +90,20 @@ def to_report(payload: Payload, before: Report | None, now: float) -> Report:
         samples_per_second=rate,
         metrics=metrics or (before.metrics if before else ()),
         model=_model(sent.model) or (before.model if before else None),
+        checkpoint=_checkpoint(sent.checkpoint) or (before.checkpoint if before else None),
+        attempt=sent.attempt,
+        restart_count=sent.restart_count,
     )
+
+
+def _checkpoint(sent: WireCheckpoint | None) -> CheckpointStatus | None:
+    """Only what was sent is set; a save that went well says that no error is left."""
+    if sent is None:
+        return None
+    told = sent.model_dump(exclude_none=True)
+    if "step" in told:
+        told = {"last_step": told.pop("step"), "error": None} | told
+    return CheckpointStatus(**told)
 
 
 def _model(sent: WireModel | None) -> Model | None:

@@ -84,6 +84,8 @@ class ProgressServer:
         except ValidationError as error:
             first = error.errors()[0]
             return _no(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        if (payload.status.attempt or job.status.attempt) < job.status.attempt:
+            return _no(409, f"this is attempt {payload.status.attempt}; the job is at attempt {job.status.attempt}")
         self._jobs.report(uid, to_report(payload, self._jobs.report_of(uid), now))
         return web.json_response({})
 

@@ -1,0 +1,117 @@
+"""What a failed program said last: torchrun's error file, or the end of its log. Text in, facts out."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+# torchrun's summary: which process failed first, and how.
+_ROOT = re.compile(r"Root Cause \(first observed failure\):(?P<rest>.*)", re.DOTALL)
+_RANK = re.compile(r"^\s*rank\s*:\s*(\d+)", re.MULTILINE)
+_EXIT = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)", re.MULTILINE)
+_SIGNAL = re.compile(r"(Signal \d+ \(SIG\w+\)) received by PID \d+")
+# Python prefixes the lines of an uncaught exception with the rank where torch is loaded.
+_PREFIX = re.compile(r"^(?:\[\w+\]:\s?)?\[rank(\d+)\]:\s?", re.MULTILINE)
+_EXCEPTION = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Left|Warning)\b.*$", re.MULTILINE)
+_TRACEBACK = "Traceback (most recent call last):"
+# Exceptions of torchrun itself, which say only that some process failed.
+_AGENTS_OWN = ("ChildFailedError", "SignalException")
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """``exit_code``: of the first process that failed, 128 + n for signal n. ``time``: Unix seconds."""
+
+    message: str = ""
+    traceback: str = ""
+    rank: int | None = None
+    exit_code: int | None = None
+    time: float | None = None
+
+
+def read(text: str, log: str = "") -> LastWords:
+    """``text``: the termination message, an error file or the last lines of the log. ``log``: more of the log, if read."""
+    text = text.strip()
+    found = _error_file(text)
+    summary = _summary(log or text)
+    if found is None:
+        found = _log(log or text, summary.rank)
+    return LastWords(
+        message=found.message or summary.message,
+        traceback=found.traceback,
+        rank=found.rank if summary.rank is None else summary.rank,
+        exit_code=summary.exit_code,
+        time=found.time,
+    )
+
+
+def _error_file(text: str) -> LastWords | None:
+    """The JSON that @record writes; of a long one the kubelet has kept only the last 4 KiB."""
+    if not text.startswith("{"):
+        return _torn_error_file(text)
+    try:
+        message: Any = json.loads(text).get("message")
+    except ValueError:
+        return None
+    if not isinstance(message, dict):
+        return LastWords(message=str(message or ""))
+    extra = message.get("extraInfo") or {}
+    time = str(extra.get("timestamp") or "")
+    return LastWords(
+        message=str(message.get("message") or ""),
+        traceback=str(extra.get("py_callstack") or "").strip(),
+        time=float(time) if time.isdigit() else None,
+    )
+
+
+def _torn_error_file(text: str) -> LastWords | None:
+    end = re.search(r'", "timestamp": "(\d+)"\}\}?', text)
+    if end is None:
+        return None
+    # A cut may have gone through an escape sequence: begin with the first whole line.
+    start = text.find("\\n")
+    try:
+        trace: str = json.loads('"' + text[start : end.start()] + '"')
+    except ValueError:
+        return None
+    exceptions = _EXCEPTION.findall(trace)
+    message = exceptions[-1] if exceptions else trace.strip().splitlines()[-1]
+    return LastWords(message=message, traceback=trace.strip(), time=float(end[1]))
+
+
+def _summary(text: str) -> LastWords:
+    root = _ROOT.search(text)
+    if root is None:
+        return LastWords()
+    rest = root["rest"]
+    rank, code, signal = _RANK.search(rest), _EXIT.search(rest), _SIGNAL.search(rest)
+    number = int(code[1]) if code else None
+    said = f"the process of rank {rank[1]} ended with {signal[1] if signal else f'exit code {number}'}" if rank else ""
+    return LastWords(
+        message=said,
+        rank=int(rank[1]) if rank else None,
+        exit_code=None if number is None else (128 - number if number < 0 else number),
+    )
+
+
+def _log(text: str, rank: int | None) -> LastWords:
+    """The last exception that a rank raised, of the rank to blame where its lines can be told apart."""
+    ranks = sorted({int(n) for n in _PREFIX.findall(text)})
+    if ranks:
+        whose = rank if rank in ranks else ranks[0]
+        mine = [line[m.end() :] for line in text.splitlines() if (m := _PREFIX.match(line)) and int(m[1]) == whose]
+        return _exception("\n".join(mine), whose)
+    return _exception(text, rank)
+
+
+def _exception(text: str, rank: int | None) -> LastWords:
+    blocks = text.split(_TRACEBACK)
+    for block in reversed(blocks):
+        found = [line for line in _EXCEPTION.findall(block) if not any(own in line for own in _AGENTS_OWN)]
+        if found:
+            whole = len(blocks) > 1 and block is not blocks[0]
+            upto = block[: block.find(found[0]) + len(found[0])]
+            return LastWords(message=found[0].strip(), traceback=f"{_TRACEBACK}{upto}" if whole else "", rank=rank)
+    return LastWords(rank=rank)
