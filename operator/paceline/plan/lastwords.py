@@ -49,12 +49,13 @@ def read(text: str, log: str = "") -> LastWords:
 
 def _error_file(text: str) -> LastWords | None:
     """The JSON that @record writes; of a long one the kubelet has kept only the last 4 KiB."""
-    if not text.startswith("{"):
-        return _torn_error_file(text)
     try:
-        message: Any = json.loads(text).get("message")
+        document: Any = json.loads(text)
     except ValueError:
+        return _torn_error_file(text)
+    if not isinstance(document, dict):
         return None
+    message = document.get("message")
     if not isinstance(message, dict):
         return LastWords(message=str(message or ""))
     extra = message.get("extraInfo") or {}
@@ -100,7 +101,7 @@ def _log(text: str, rank: int | None) -> LastWords:
     """The last exception that a rank raised, of the rank to blame where its lines can be told apart."""
     ranks = sorted({int(n) for n in _PREFIX.findall(text)})
     if ranks:
-        whose = rank if rank in ranks else ranks[0]
+        whose = ranks[0] if rank is None else rank  # who is to blame may have said nothing
         mine = [line[m.end() :] for line in text.splitlines() if (m := _PREFIX.match(line)) and int(m[1]) == whose]
         return _exception("\n".join(mine), whose)
     return _exception(text, rank)
