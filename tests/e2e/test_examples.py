@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.e2e.conftest import configmap, logs
-from tests.kube import ROOT, condition, kubectl, pods, status, wait, wait_phase
+from tests.kube import ROOT, condition, kubectl, patch, pods, status, wait, wait_phase
 
 EXAMPLES = ROOT / "examples"
 
@@ -104,9 +104,34 @@ def test_06_a_script_that_throws_leaves_its_traceback(namespace):
     assert condition(found, "Failed")["reason"] == "MaxRestartsExceeded"
     failure = found["lastFailure"]
     assert failure["cause"] == "CodeError", json.dumps(failure)
-    assert "ValueError: the learning rate must be positive" in failure["message"]
-    assert "raises.py" in failure["message"]
+    assert failure["message"] == "ValueError: the learning rate must be positive"
+    assert "raises.py" in failure["traceback"]
     assert failure["exitCode"] == 1
+
+
+def test_07_checkpoints_survive_a_suspension(namespace):
+    apply_example("07-checkpoints.yaml", namespace)
+    wait("a checkpoint", lambda: status("saved", namespace).get("checkpoint", {}).get("lastStep", 0) >= 100, 150)
+    patch("saved", namespace, suspend=True)
+    found = wait_phase("saved", namespace, "Suspended", seconds=90)
+    patch("saved", namespace, suspend=False)
+    ended = wait_phase("saved", namespace, "Succeeded", seconds=240)
+    assert ended["checkpoint"]["resumedFromStep"] == found["checkpoint"]["lastStep"] > 100
+    assert ended["checkpoint"]["path"].startswith("/checkpoints/saved-")
+
+
+def test_08_your_own_script_saves_when_told(namespace):
+    configmap("own-checkpoints", "own_checkpoints.py", namespace)
+    apply_example("08-your-own-checkpoints.yaml", namespace)
+    wait("it steps", lambda: status("own-checkpoints", namespace).get("progress", {}).get("step", 0) >= 50, 150)
+    patch("own-checkpoints", namespace, suspend=True)
+    found = wait_phase("own-checkpoints", namespace, "Suspended", seconds=90)
+    patch("own-checkpoints", namespace, suspend=False)
+    wait_phase("own-checkpoints", namespace, "Succeeded", seconds=240)
+    said = logs("own-checkpoints-2-0-0", namespace) + logs("own-checkpoints-2-1-0", namespace)
+    resumed = re.search(r"resumed from step (\d+)", said)
+    assert resumed
+    assert int(resumed[1]) >= found["progress"]["step"], "the step that it was at when it was told"
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.yaml")))

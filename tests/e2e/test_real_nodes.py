@@ -111,15 +111,6 @@ def test_suspend_and_resume_with_real_processes(namespace):
     wait("nothing is left", lambda: leftovers(namespace) == [], 90)
 
 
-def test_a_deleted_worker_is_survived(namespace):
-    apply(job("survives", namespace, SLOW))
-    wait_phase("survives", namespace, "Running", seconds=120)
-    kubectl("delete", "pod", "survives-1-0-0", "-n", namespace, "--grace-period=0", "--force")
-    wait("the next attempt", lambda: status("survives", namespace)["attempt"] == 2, 60)
-    wait_phase("survives", namespace, "Running", seconds=120)
-    wait("it steps again", lambda: "step 3" in logs("survives-2-0-0", namespace), 120)
-
-
 def test_shared_memory_is_sized_and_limits_hold(namespace):
     script = "import os; s = os.statvfs('/dev/shm'); print('shm', s.f_blocks * s.f_frsize // 2**20, 'MiB', flush=True)"
     apply(job("shm", namespace, script, nodes=1, sharedMemory="128Mi"))

@@ -98,7 +98,7 @@ OUTSIDE = [
     (pod('exec: "torchrun": executable file not found in $PATH', exit_code=128, reason="StartError"), Cause.CONFIG_ERROR),
     (pod(exit_code=143), Cause.POD_DELETED),
     (pod("CUDA error: uncorrectable ECC error encountered\nTraceback (most recent call last):"), Cause.DEVICE_ERROR),
-    (pod("RuntimeError: NCCL Error 6: ncclRemoteError: remote process exited or there was a network error"), Cause.COLLECTIVE_TIMEOUT),
+    (pod("RuntimeError: NCCL Error 6: ncclRemoteError: remote process exited"), Cause.COLLECTIVE_TIMEOUT),
     (pod("RuntimeError: DataLoader worker: OSError: [Errno 28] No space left on device"), Cause.CODE_ERROR),
     (pod("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory"), Cause.OUT_OF_MEMORY),
     (pod("made to fail", exit_code=1), Cause.UNKNOWN),
