@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from sklearn.datasets import load_diabetes, load_digits
 
 from paceline_trainer import recipes, run
-from paceline_trainer.data import epoch_order, global_batches, shard
+from paceline_trainer.data import batches_per_epoch, epoch_order, global_batches, packaged, position, shard
 from paceline_trainer.params import ParamError, parse, schema
 from paceline_trainer.schemas import all_schemas
 from paceline_trainer.task import stratified_split
@@ -38,6 +40,23 @@ def test_every_sample_is_trained_on_once_an_epoch_at_any_world_size(count, batch
 def test_the_order_is_of_seed_and_epoch_alone():
     assert epoch_order(50, 1, 2).tolist() == epoch_order(50, 1, 2).tolist()
     assert epoch_order(50, 1, 2).tolist() != epoch_order(50, 1, 3).tolist() != epoch_order(50, 2, 3).tolist()
+
+
+@given(count=st.integers(1, 300), batch=st.integers(1, 64), step=st.integers(0, 400))
+def test_a_position_leaves_exactly_the_samples_of_the_steps_to_come(count, batch, step):
+    at = position(step, count, batch)
+    assert at.step == at.epoch * batches_per_epoch(count, batch) + at.batch
+    left = global_batches(epoch_order(count, 3, at.epoch), batch)[at.batch :]
+    assert at.samples + sum(len(b) for b in left) == (at.epoch + 1) * count
+
+
+def test_the_packaged_data_are_scikit_learns():
+    digits = packaged("digits.csv.gz", delimiter=",")
+    assert np.array_equal(digits[:, :-1], load_digits().data)
+    assert np.array_equal(digits[:, -1], load_digits().target)
+    features, target = load_diabetes(return_X_y=True, scaled=False)
+    assert np.array_equal(packaged("diabetes_data_raw.csv.gz"), features)
+    assert np.array_equal(packaged("diabetes_target.csv.gz"), target)
 
 
 @given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=200))
@@ -72,6 +91,11 @@ def test_the_published_schema_is_valid_and_takes_the_defaults(name):
     Draft202012Validator(published).validate(defaults)
     assert parse(recipes.PARAMS[name], defaults) == recipes.PARAMS[name]()
     assert all(rule["description"] for rule in schema(recipes.PARAMS[name])["properties"].values())
+
+
+def test_what_may_change_between_attempts_are_parameters_of_every_recipe():
+    common = {field.name for field in dataclasses.fields(recipes.Training)}
+    assert common >= recipes.MAY_CHANGE
 
 
 def test_schemas_are_published_without_torch():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from paceline.plan.observed import Report
 from paceline.server.payload import Payload, to_report
 from paceline_trainer.progress import Reporter, payload
+from tests.trainer.conftest import environment, launcher
 
 
 @pytest.fixture
@@ -129,6 +131,79 @@ def test_a_token_that_is_refused_is_read_again(endpoint):
     assert [token for token, _ in received] == ["Bearer stale", "Bearer secret"]
 
 
+def test_a_report_says_of_which_attempt_and_restart_it_is(endpoint):
+    environ, received = endpoint
+    Reporter({**environ, "PACELINE_ATTEMPT": "4", "TORCHELASTIC_RESTART_COUNT": "2"}).close(
+        payload(percent=1, eta_seconds=1, metrics={})
+    )
+    Reporter(environ).close(payload(percent=1, eta_seconds=1, metrics={}))
+    first, second = (body["trainerStatus"] for _, body in received)
+    assert (first["attempt"], first["restartCount"]) == (4, 2)
+    assert "attempt" not in second
+    report = to_report(Payload.model_validate({"trainerStatus": first}), None, now=1)
+    assert (report.attempt, report.restart_count) == (4, 2)
+
+
+def test_what_has_no_steps_is_heard_of_again_and_training_is_not(endpoint):
+    environ, received = endpoint
+    reporter = Reporter(environ, heartbeat=0.05)
+    reporter.report(payload(percent=0, eta_seconds=None, metrics={}, activity="evaluating"))
+    deadline = time.monotonic() + 60
+    while len(received) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    reporter.report(payload(percent=1, eta_seconds=None, metrics={"current_step": 1}))
+    while received[-1][1]["trainerStatus"]["activity"] != "training" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    beats = [body["trainerStatus"] for _, body in received]
+    time.sleep(3)  # longer than the pause between two reports: another would have come
+    assert len(received) == len(beats), "silence while training means that no step was made"
+    assert {body["activity"] for body in beats[:-1]} == {"evaluating"}
+    times = [body["lastUpdatedTime"] for body in beats]
+    assert times == sorted(set(times)), "each says when it was sent"
+    reporter.close()
+
+
+def test_checkpoints_are_reported_in_the_words_that_the_operator_reads(endpoint, tmp_path):
+    """A run that is terminated: the save at its end is told before it ends; the next one says what it resumed from."""
+    environ, received = endpoint
+    command = [
+        *launcher(1),
+        "-m",
+        "paceline_trainer.run",
+        "--recipe",
+        "image-classification",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    env = environment(**environ, PACELINE_CHECKPOINT_DIR=str(tmp_path / "job"), PACELINE_ATTEMPT="1")
+    child = subprocess.Popen([*command, "--params", '{"epochs": 1000}'], stdout=subprocess.PIPE, text=True, env=env)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("step="):
+            break
+    child.terminate()
+    saved = int(re.search(r"terminated by SIGTERM: step (\d+) is saved", child.stdout.read())[1])
+    assert child.wait(60) == 143
+    last = received[-1][1]["trainerStatus"]
+    assert (last["activity"], last["checkpoint"]["step"]) == ("checkpointing", saved)
+    told = to_report(Payload.model_validate(received[-1][1]), None, now=1).checkpoint
+    assert told is not None
+    assert (told.last_step, told.verified, told.resumed_from_step, told.error) == (saved, True, None, None)
+    assert Path(told.path or "").is_dir()
+    assert told.size_bytes == sum(
+        f.stat().st_size for f in Path(told.path or "").iterdir() if f.name != "manifest.json"
+    )
+
+    done = subprocess.run(
+        [*command, "--params", '{"epochs": 1}'], capture_output=True, text=True, env=env, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told = to_report(Payload.model_validate(received[-1][1]), None, now=1).checkpoint
+    assert told is not None
+    assert told.resumed_from_step == saved
+    assert {body["trainerStatus"]["activity"] for _, body in received} >= {"loading", "checkpointing", "evaluating"}
+
+
 def test_without_an_endpoint_nothing_is_sent():
     reporter = Reporter({})
     reporter.report(payload(percent=1, eta_seconds=1, metrics={}))
@@ -156,7 +231,7 @@ def test_our_words_are_those_of_the_callback_in_transformers(endpoint, monkeypat
     ours = payload(
         percent=40, eta_seconds=60, metrics={"current_step": 40, "total_steps": 100, "current_epoch": 1.5, "loss": 0.5}
     )
-    assert ours["trainerStatus"].keys() == theirs[1]["trainerStatus"].keys()
+    assert ours["trainerStatus"].keys() - {"activity"} == theirs[1]["trainerStatus"].keys()
     assert {m["name"] for m in ours["trainerStatus"]["metrics"]} == {
         m["name"] for m in theirs[1]["trainerStatus"]["metrics"]
     }

@@ -6,9 +6,8 @@ part by world size / global batch size: uneven shards then weigh as they should,
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -16,10 +15,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
 
-from paceline_trainer.data import epoch_order, global_batches, shard
+from paceline_trainer.data import batches_per_epoch, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
 from paceline_trainer.recipes import Training
 from paceline_trainer.task import Arrays, Evaluation, Task
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What processes ask for at a step's end. In a Step: what any of them asked for, the same in every process."""
+
+    stop: bool = False
+    save: bool = False
 
 
 @dataclass
@@ -32,6 +39,7 @@ class Step:
     loss: float
     samples_per_second: float
     eta_seconds: float
+    wishes: Wishes
 
     def __str__(self) -> str:
         return (
@@ -52,10 +60,12 @@ class Step:
 
 @dataclass
 class Trained:
+    """A run in memory. ``losses`` is of each step, those before a resume too; ``seconds`` is of this process."""
+
     model: nn.Module
-    losses: list[float] = field(default_factory=list)  # of each step
+    optimizer: Optimizer
+    losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    samples: int = 0
 
 
 def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
@@ -66,32 +76,51 @@ def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
 
 def total_steps(samples: int, params: Training) -> int:
     """Optimizer steps of the whole run; the last of an epoch may be of a smaller batch."""
-    return params.epochs * math.ceil(samples / params.batch_size)
+    return params.epochs * batches_per_epoch(samples, params.batch_size)
 
 
-def train(task: Task, data: Arrays, params: Training, world: World, result: Trained) -> Iterator[Step]:
-    """Trains ``result.model``, yielding after every step; the losses are the same in every process."""
-    model = result.model.to(world.device)
-    wrapped = DistributedDataParallel(model) if world.size > 1 else model
-    optimizer = make_optimizer(model, params)
-    total, began = total_steps(len(data), params), time.monotonic()
-    for epoch in range(params.epochs):
-        for batch in global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size):
+def no_wishes(step: int) -> Wishes:
+    return Wishes()
+
+
+def train(
+    task: Task,
+    data: Arrays,
+    params: Training,
+    world: World,
+    result: Trained,
+    wishes: Callable[[int], Wishes] = no_wishes,
+) -> Iterator[Step]:
+    """Trains ``result`` on from where its losses end, yielding after every step; the losses are the same in every process.
+
+    ``wishes`` is asked for this process's at each step (numbered from 1); they travel with the loss, at no further message.
+    """
+    wrapped = DistributedDataParallel(result.model) if world.size > 1 else result.model
+    total, began, resumed_at = total_steps(len(data), params), time.monotonic(), len(result.losses)
+    start = position(resumed_at, len(data), params.batch_size)
+    samples = start.samples
+    for epoch in range(start.epoch, params.epochs):
+        batches = global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size)
+        for batch in batches[start.batch if epoch == start.epoch else 0 :]:
             loss_sum = _local_loss(task, wrapped, data, shard(batch, world.rank, world.size), world)
-            optimizer.zero_grad(set_to_none=True)
+            result.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss_sum * (world.size / len(batch)))
-            optimizer.step()
-            result.losses.append(float(world.sum(loss_sum.detach().double().reshape(1))) / len(batch))
-            result.samples += len(batch)
+            result.optimizer.step()
+            done = len(result.losses) + 1
+            mine = wishes(done)
+            told = torch.tensor([float(loss_sum.detach()), float(mine.stop), float(mine.save)], dtype=torch.float64)
+            loss, stop, save = world.sum(told).tolist()
+            result.losses.append(loss / len(batch))
+            samples += len(batch)
             result.seconds = time.monotonic() - began
-            done = len(result.losses)
             yield Step(
                 number=done,
                 total=total,
                 epoch=done * params.epochs / total,
                 loss=result.losses[-1],
-                samples_per_second=result.samples / result.seconds,
-                eta_seconds=result.seconds / done * (total - done),
+                samples_per_second=(samples - start.samples) / result.seconds,
+                eta_seconds=result.seconds / (done - resumed_at) * (total - done),
+                wishes=Wishes(stop=stop > 0, save=save > 0),
             )
 
 

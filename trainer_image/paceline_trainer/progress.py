@@ -17,12 +17,16 @@ import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 EVERY_SECONDS = 2.0
 TIMEOUT_SECONDS = 5.0
 TOKEN_SECONDS = 300.0
 FINAL_SECONDS = 8.0
+# Of what has no steps (loading, evaluating, a checkpoint that training waits for) the last report is repeated this often.
+HEARTBEAT_SECONDS = 15.0
+
+Activity = Literal["loading", "training", "evaluating", "checkpointing"]
 
 
 def payload(
@@ -31,10 +35,14 @@ def payload(
     eta_seconds: float | None,
     metrics: Mapping[str, float | int | str],
     model: Mapping[str, Any] | None = None,
+    activity: Activity = "training",
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The body of a report. ``model``: path, format, sha256 and metrics of what the run left behind."""
+    """The body of a report. ``model``: path, format, sha256 and metrics of what the run left behind. ``checkpoint``: step, time,
+    sizeBytes, path and verified of the newest, resumedFromStep, and error where the latest save failed."""
     status: dict[str, Any] = {
-        "lastUpdatedTime": datetime.now(UTC).isoformat(),
+        "lastUpdatedTime": _now(),
+        "activity": activity,
         "progressPercentage": max(0, min(100, int(percent))),
         "metrics": [{"name": name, "value": _text(value)} for name, value in metrics.items()],
     }
@@ -43,21 +51,40 @@ def payload(
     if model is not None:
         figures = [{"name": name, "value": _text(value)} for name, value in model.get("metrics", {}).items()]
         status["model"] = {**model, "metrics": figures}
+    if checkpoint:
+        status["checkpoint"] = dict(checkpoint)
     return {"trainerStatus": status}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _text(value: float | int | str) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-class Reporter:
-    """Sends the newest report at most every two seconds; older unsent ones are dropped. Silent without an endpoint."""
+def _count(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name, "")
+    return int(text) if text.isdecimal() else 0
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+
+class Reporter:
+    """Sends the newest report at most every two seconds; older unsent ones are dropped. Silent without an endpoint.
+
+    A report of anything but training is repeated every ``heartbeat`` seconds while nothing newer comes. One of training never
+    is: it means that a step was made. Every report says of which attempt and restart it is.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self._url = environ.get("KUBEFLOW_TRAINER_SERVER_URL", "")
         self._ca = environ.get("KUBEFLOW_TRAINER_SERVER_CA_CERT", "")
         self._token_file = environ.get("KUBEFLOW_TRAINER_SERVER_TOKEN", "")
         self._token: tuple[str, float] = ("", -math.inf)
+        self._generation: dict[str, int] = {"restartCount": _count(environ, "TORCHELASTIC_RESTART_COUNT")}
+        if "PACELINE_ATTEMPT" in environ:
+            self._generation["attempt"] = _count(environ, "PACELINE_ATTEMPT")
+        self._heartbeat = heartbeat
         self._newest: dict[str, Any] | None = None
         self._changed = threading.Condition()
         self._closing = False
@@ -72,23 +99,29 @@ class Reporter:
             self._newest = body
             self._changed.notify()
 
-    def close(self, body: dict[str, Any] | None = None) -> None:
-        """Sends the last report, with a few tries, for at most FINAL_SECONDS."""
+    def close(self, body: dict[str, Any] | None = None, seconds: float = FINAL_SECONDS) -> None:
+        """Sends the last report, with a few tries, for at most ``seconds``."""
         with self._changed:
             self._newest = body or self._newest
             self._closing = True
             self._changed.notify()
         if self._url:
-            self._thread.join(FINAL_SECONDS)
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         last_tries = iter((0.5, 1.0, 2.0))
+        repeated: dict[str, Any] | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._newest is not None or self._closing)
+                silence = None if repeated is None else self._heartbeat
+                self._changed.wait_for(lambda: self._newest is not None or self._closing, silence)
                 body, self._newest, closing = self._newest, None, self._closing
-            if body is None:
+            if body is None and closing:
                 return
+            if body is None:
+                assert repeated is not None  # else the wait has no end
+                body = {"trainerStatus": {**repeated["trainerStatus"], "lastUpdatedTime": _now()}}
+            repeated = body if body["trainerStatus"]["activity"] != "training" else None
             if not self._send(body):
                 with self._changed:
                     self._newest = self._newest or body  # nothing newer came meanwhile: this one is still owed
@@ -105,7 +138,8 @@ class Reporter:
         try:
             context = ssl.create_default_context(cafile=self._ca) if self._ca else None
             headers = {"Authorization": f"Bearer {self._bearer()}", "Content-Type": "application/json"}
-            request = urllib.request.Request(self._url, json.dumps(body).encode(), headers, method="POST")
+            sent = {"trainerStatus": {**body["trainerStatus"], **self._generation}}
+            request = urllib.request.Request(self._url, json.dumps(sent).encode(), headers, method="POST")
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context):
                 return True  # any status but 2xx raises
         # URLError and HTTPError are OSErrors; an answer that is no HTTP is not. This thread must outlive every one of them.

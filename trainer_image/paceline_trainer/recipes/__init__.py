@@ -39,6 +39,9 @@ class ImageClassification(Training):
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
 
 
+# What may change when a run goes on from a checkpoint; any other parameter shapes the model, its state or the data's order.
+MAY_CHANGE = {"epochs", "lr", "weight_decay"}
+
 PARAMS: dict[str, type[Training]] = {
     "image-classification": ImageClassification,
     "linear-regression": LinearRegression,

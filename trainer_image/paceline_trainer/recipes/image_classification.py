@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paceline_trainer.data import packaged
 from paceline_trainer.recipes import ImageClassification, Training
 from paceline_trainer.task import Arrays, Evaluation, stratified_split
 
@@ -45,12 +46,10 @@ class ImageClassificationTask:
         self._params = params
 
     def splits(self) -> tuple[Arrays, Arrays]:
-        from sklearn.datasets import load_digits  # slow to import: only the process that trains needs it
-
-        digits = load_digits()
-        images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16.0
+        digits = packaged("digits.csv.gz", delimiter=",")  # 64 pixels of 0 to 16, and the label
+        images = digits[:, :-1].float().reshape(-1, 1, 8, 8) / 16.0
         images = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-        labels = torch.tensor(digits.target, dtype=torch.int64)
+        labels = digits[:, -1].long()
         train, held_out = stratified_split(labels, EVALUATION_SHARE, SPLIT_SEED)
         return Arrays(images[train], labels[train]), Arrays(images[held_out], labels[held_out])
 

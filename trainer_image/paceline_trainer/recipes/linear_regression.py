@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from paceline_trainer.data import packaged
 from paceline_trainer.recipes import LinearRegression, Training
 from paceline_trainer.task import Arrays, Evaluation
 
@@ -23,11 +24,7 @@ class LinearRegressionTask:
 
     def splits(self) -> tuple[Arrays, Arrays]:
         """Features and target standardised by the training split's mean and deviation."""
-        from sklearn.datasets import load_diabetes  # slow to import: only the process that trains needs it
-
-        features, target = load_diabetes(return_X_y=True, scaled=False)
-        inputs = torch.tensor(features, dtype=torch.float32)
-        targets = torch.tensor(target, dtype=torch.float32)
+        inputs, targets = packaged("diabetes_data_raw.csv.gz").float(), packaged("diabetes_target.csv.gz").float()
         order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(SPLIT_SEED))
         held_out, train = order.tensor_split([round(len(inputs) * EVALUATION_SHARE)])
         inputs = (inputs - inputs[train].mean(0)) / inputs[train].std(0)

@@ -1,0 +1,54 @@
+"""Run by test_resume.py in place of `-m paceline_trainer.run`: the same, and every process writes down what it trains on.
+
+A line for each step, before it is made: {"step": 12, "samples": [...]}; in front of them one that says since which step, and of
+which group of processes. COUNT_DIR is where; STEP_SECONDS slows each step down, so that something can happen meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from paceline_trainer import loop, run
+from paceline_trainer.data import Position, position, shard
+
+PATH = Path(os.environ["COUNT_DIR"]) / f"{time.time_ns()}-{os.getpid()}.jsonl"
+BATCH = 64  # what is shared out beyond that is the evaluation's
+
+
+class Counter:
+    """Stands in for what the loop uses of paceline_trainer.data."""
+
+    def __init__(self) -> None:
+        self._step = 0
+
+    def position(self, at: int, count: int, batch_size: int) -> Position:
+        self._step = at
+        group = f"{os.environ.get('PACELINE_ATTEMPT')} {os.environ.get('MASTER_PORT')}"
+        self._write({"since": at, "group": group, "world": int(os.environ.get("WORLD_SIZE", "1"))})
+        return position(at, count, batch_size)
+
+    def shard(self, batch: Tensor, rank: int, size: int) -> Tensor:
+        mine = shard(batch, rank, size)
+        if len(batch) <= BATCH:
+            self._step += 1
+            self._write({"step": self._step, "samples": mine.tolist()})
+            time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
+        return mine
+
+    @staticmethod
+    def _write(line: object) -> None:
+        with PATH.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    counter = Counter()
+    if "OWN_FOLDERS" in os.environ:
+        os.environ["PACELINE_CHECKPOINT_DIR"] += f"-of-rank-{os.environ['RANK']}"
+    loop.position, loop.shard = counter.position, counter.shard
+    run.main()
