@@ -24,7 +24,7 @@ test: ## Everything the project is tested with, fast levels first, on a real API
 	@bash tools/test.sh
 
 ##@ Checks
-.PHONY: verify fmt lint type unit golden trainer devcluster-test cluster-test e2e
+.PHONY: verify fmt lint type unit golden trainer devcluster-test cluster-test e2e chaos
 verify: lint type verify-generated unit golden ## All that needs no cluster: lint, types, layers, generated files, unit and golden tests
 
 fmt: env ## Format the code
@@ -60,6 +60,12 @@ e2e: env ## Real kubelets, real torchrun, the examples as they stand
 	$(DEVCLUSTER) down
 	$(MAKE) -s cluster-up image
 	$(ON_CLUSTER) $(PYTEST) -q tests/e2e
+	$(ON_CLUSTER) $(PYTEST) -q tests/chaos -m short
+
+chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minutes 15 --seed 1" (an hour and more)
+	$(DEVCLUSTER) down
+	$(MAKE) -s cluster-up image
+	$(ON_CLUSTER) $(PYTEST) tests/chaos $(ARGS)
 
 ##@ Generated files (each has its twin in `make verify`)
 .PHONY: crds locks generated verify-generated

@@ -1,0 +1,143 @@
+"""One fault each: training goes on, reaches its end, and leaves the model of the undisturbed run, bit by bit."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.training import Training
+from tests.e2e.conftest import logs
+from tests.kube import patch, pods, wait, wait_phase
+
+SHORT = pytest.mark.short
+# fault -> causes that it may be given, attempts that it may take
+CASES = [
+    pytest.param(faults.kill_process, None, 1, marks=SHORT),
+    pytest.param(faults.crash_process, None, 1),
+    pytest.param(faults.delete_worker, {"PodDeleted"}, 1, marks=SHORT),
+    pytest.param(faults.delete_store, {"RendezvousLost"}, 2, marks=SHORT),
+    pytest.param(faults.evict, {"NodeDrained"}, 1),
+    pytest.param(faults.drain, {"NodeDrained", "RendezvousLost"}, 2),
+    pytest.param(faults.notice, {"NodeDrained"}, 1),
+    pytest.param(faults.cut_node, {"NodeLost"}, 2),
+    pytest.param(faults.stop_node, {"NodeLost"}, 2),
+    pytest.param(faults.everything_at_once, {"RendezvousLost", "PodDeleted"}, 2),
+]
+
+
+@pytest.mark.parametrize(("fault", "causes", "attempts"), CASES, ids=lambda v: getattr(v, "__name__", ""))
+def test_it_is_survived(training, undisturbed, record, fault, causes, attempts, round_):
+    run = training()
+    run.start()
+    record(fault.__name__.replace("_", " "), run.seconds_until_it_steps(lambda: fault(run)))
+    ended = run.end()
+    assert ended["model"]["sha256"] == undisturbed
+    assert ended["attempt"] <= attempts
+    assert ended["restarts"]["job"] == 0, "none of it is the user's fault"
+    assert ended["checkpoint"]["resumedFromStep"] >= 100
+    if causes is None:
+        assert ended["restarts"]["inPlace"] >= 1
+        assert ended["restarts"]["total"] == ended["restarts"]["inPlace"]
+    else:
+        assert ended["lastFailure"]["cause"] in causes
+        assert ended["restarts"]["infrastructure"] >= 1
+
+
+@SHORT
+def test_suspended_it_loses_no_step(training, undisturbed):
+    run = training()
+    run.start()
+    patch(run.name, run.namespace, suspend=True)
+    found = wait_phase(run.name, run.namespace, "Suspended", seconds=90)
+    step = found["checkpoint"]["lastStep"]
+    assert found["message"] == f"suspended; step {step} is saved"
+    assert found["progress"]["step"] <= step, "all that was made is saved"
+    patch(run.name, run.namespace, suspend=False)
+    ended = run.end()
+    assert ended["checkpoint"]["resumedFromStep"] == step
+    assert (ended["restarts"]["total"], ended["model"]["sha256"]) == (0, undisturbed)
+
+
+@SHORT
+def test_an_elastic_gang_takes_a_newcomer_in(training):
+    """torch 2.15 breaks here without TORCH_DISABLE_SHARE_RDZV_TCP_STORE: the newcomer would end the whole job."""
+    run = training(nodes=1, elastic={"minNodes": 1, "maxNodes": 2})
+    run.start()
+    patch(run.name, run.namespace, nodes=2)
+    wait("both run", lambda: run.status()["nodes"]["summary"] == "2/2", 90)
+    ended = run.end()
+    assert (ended["attempt"], ended["restarts"]["total"]) == (1, 0), "nothing failed"
+    assert "world=2" in logs(run.pod(0), run.namespace) + logs(run.pod(1), run.namespace)
+
+
+def test_an_elastic_gang_goes_on_with_what_is_left(training, record, round_):
+    run = training(elastic={"minNodes": 1, "maxNodes": 2})
+    run.start()
+    began = time.time()
+    record("delete worker, elastic: the rest steps", run.seconds_until_it_steps(lambda: faults.delete_worker(run)))
+    wait(
+        "it is whole again",
+        lambda: run.status()["nodes"]["summary"] == "2/2" and len(pods(run.name, run.namespace)) == 2,
+    )
+    record("delete worker, elastic: whole again", time.time() - began)
+    ended = run.end()
+    assert ended["attempt"] == 1
+    assert float(next(m["value"] for m in ended["model"]["metrics"] if m["name"] == "accuracy")) > 0.97
+
+
+def test_a_spoiled_checkpoint_is_passed_over(training, undisturbed):
+    run = training()
+    run.start()
+    run.seconds_until_it_steps(lambda: faults.spoil_newest_checkpoint(run))
+    ended = run.end()
+    assert ended["model"]["sha256"] == undisturbed
+    assert "is skipped" in logs(run.pod(0), run.namespace) + logs(run.pod(1), run.namespace)
+
+
+@pytest.mark.parametrize("fault", [faults.kill_operators, faults.stop_api_server], ids=lambda f: f.__name__)
+def test_training_is_not_disturbed(training, undisturbed, fault):
+    run = training()
+    run.start()
+    before, uids = run.step(), {p["metadata"]["uid"] for p in pods(run.name, run.namespace)}
+    fault(run)
+    assert run.step() > before, "it stepped on meanwhile"
+    ended = run.end()
+    assert (ended["attempt"], ended["restarts"]["total"], ended["model"]["sha256"]) == (1, 0, undisturbed)
+    assert {p["metadata"]["uid"] for p in pods(run.name, run.namespace)} == uids
+
+
+def test_memory_that_runs_out_is_named(training, undisturbed):
+    run = training()
+    run.start()
+    run.seconds_until_it_steps(lambda: faults.eat_memory(run))
+    ended = run.end()
+    assert ended["lastFailure"]["cause"] == "OutOfMemory"
+    assert ended["lastFailure"]["pod"]
+    assert ended["model"]["sha256"] == undisturbed
+
+
+def test_faults_at_random(training, request):
+    """From --seed, for --minutes. What has ended by then was disturbed often enough; the rest must end in peace."""
+    dice = random.Random(request.config.getoption("seed"))
+    until = time.monotonic() + 60 * request.config.getoption("minutes")
+    some: list[Callable[[Training], None]] = [
+        faults.kill_process, faults.crash_process, faults.delete_worker, faults.delete_store, faults.evict, faults.cut_node,
+        faults.everything_at_once, faults.kill_operators,
+    ]  # fmt: skip
+    run = training(recipe={"name": "image-classification", "params": {"epochs": 3000}}, restarts={"inPlace": 100})
+    run.start()
+    while time.monotonic() < until:
+        fault = dice.choice(some)
+        before = run.step()
+        print(f"{time.strftime('%H:%M:%S')} step {before}: {fault.__name__}", flush=True)
+        run.seconds_until_it_steps(lambda: fault(run))  # noqa: B023 - called within the loop
+        faults.mend_nodes()
+        assert run.step() >= before - 2 * 5, "more than the last checkpoints were lost"
+        assert run.status()["restarts"]["job"] == 0
+        time.sleep(dice.uniform(1, 10))
+    found = run.status()
+    assert found["phase"] in ("Running", "Recovering"), found
