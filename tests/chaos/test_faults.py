@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos import faults
-from tests.chaos.training import Training
+from tests.chaos.training import EVERY_STEPS, Training
 from tests.e2e.conftest import logs
 from tests.kube import patch, pods, wait, wait_phase
 
@@ -136,7 +136,7 @@ def test_faults_at_random(training, request):
         print(f"{time.strftime('%H:%M:%S')} step {before}: {fault.__name__}", flush=True)
         run.seconds_until_it_steps(lambda: fault(run))  # noqa: B023 - called within the loop
         faults.mend_nodes()
-        assert run.step() >= before - 2 * 5, "more than the last checkpoints were lost"
+        assert run.step() >= before - 2 * EVERY_STEPS, "more than the last checkpoints were lost"
         assert run.status()["restarts"]["job"] == 0
         time.sleep(dice.uniform(1, 10))
     found = run.status()
