@@ -159,3 +159,9 @@ def test_every_value_is_known_to_the_schema_and_described():
 
     check("", schema, values)
     assert set(schema["properties"]) - set(values) == {"global"}
+
+
+def test_the_operator_leaves_a_lost_node_long_before_kubernetes_would_move_it():
+    pod = rendered()["Deployment", "t-paceline"]["spec"]["template"]["spec"]
+    waits = {t["key"]: t["tolerationSeconds"] for t in pod["tolerations"] if t["effect"] == "NoExecute"}
+    assert waits == {"node.kubernetes.io/not-ready": 10, "node.kubernetes.io/unreachable": 10}
