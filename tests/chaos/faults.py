@@ -26,12 +26,10 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     if b"LOCAL_RANK=0" in env:
         os.kill(int(pid), int(sys.argv[1]))
 """
-_EAT = "blocks = []\nwhile True: blocks.append(bytearray(b'x') * 2**26)"
 
 
-def _in_pod(run: Training, program: str, *arguments: str, check: bool = True) -> None:
-    command = ["kubectl", "exec", run.pod(1), "-n", run.namespace, "-c", "trainer", "--", "python3", "-c", program]
-    subprocess.run([*command, *arguments], check=check, capture_output=True)
+def _signal(run: Training, number: signal.Signals) -> None:
+    kubectl("exec", run.pod(1), "-n", run.namespace, "-c", "trainer", "--", "python3", "-c", _SIGNAL, str(int(number)))
 
 
 def devcluster(*arguments: str) -> None:
@@ -39,11 +37,11 @@ def devcluster(*arguments: str) -> None:
 
 
 def kill_process(run: Training) -> None:
-    _in_pod(run, _SIGNAL, str(int(signal.SIGKILL)))
+    _signal(run, signal.SIGKILL)
 
 
 def crash_process(run: Training) -> None:
-    _in_pod(run, _SIGNAL, str(int(signal.SIGSEGV)))
+    _signal(run, signal.SIGSEGV)
 
 
 def delete_worker(run: Training) -> None:
@@ -88,11 +86,6 @@ def mend_nodes() -> None:
             kubectl("taint", "node", name, "karpenter.sh/disrupted-")
 
 
-def eat_memory(run: Training) -> None:
-    """The pod's memory limit is reached."""
-    _in_pod(run, _EAT, check=False)
-
-
 def spoil_newest_checkpoint(run: Training) -> None:
     """A process dies, and half of a file of the newest checkpoint is gone: the one before is to go on from."""
     kill_process(run)
@@ -120,7 +113,7 @@ def stop_api_server(run: Training) -> None:
 
 
 def everything_at_once(run: Training) -> None:
-    delete_store(run)
-    delete_worker(run)
+    worker, store = run.pod(0), f"{run.name}-rdzv"
     kill_process(run)
+    kubectl("delete", "pod", worker, store, "-n", run.namespace, "--grace-period=0", "--force")
     kubectl("delete", "pod", leader(), "-n", SYSTEM, "--grace-period=0", "--force")

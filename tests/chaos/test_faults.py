@@ -99,25 +99,18 @@ def test_a_spoiled_checkpoint_is_passed_over(training, undisturbed):
 
 
 @pytest.mark.parametrize("fault", [faults.kill_operators, faults.stop_api_server], ids=lambda f: f.__name__)
-def test_training_is_not_disturbed(training, undisturbed, fault):
-    run = training()
+def test_training_is_not_disturbed(training, fault):
+    run = training(
+        recipe={"name": "image-classification", "params": {"epochs": 120}}
+    )  # longer than the API server is away
     run.start()
     before, uids = run.step(), {p["metadata"]["uid"] for p in pods(run.name, run.namespace)}
     fault(run)
     assert run.step() > before, "it stepped on meanwhile"
     ended = run.end()
-    assert (ended["attempt"], ended["restarts"]["total"], ended["model"]["sha256"]) == (1, 0, undisturbed)
+    assert (ended["attempt"], ended["restarts"]["total"]) == (1, 0)
+    assert "resumedFromStep" not in ended["checkpoint"]
     assert {p["metadata"]["uid"] for p in pods(run.name, run.namespace)} == uids
-
-
-def test_memory_that_runs_out_is_named(training, undisturbed):
-    run = training()
-    run.start()
-    run.seconds_until_it_steps(lambda: faults.eat_memory(run))
-    ended = run.end()
-    assert ended["lastFailure"]["cause"] == "OutOfMemory"
-    assert ended["lastFailure"]["pod"]
-    assert ended["model"]["sha256"] == undisturbed
 
 
 def test_faults_at_random(training, request):

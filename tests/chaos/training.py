@@ -12,7 +12,7 @@ from tests.kube import apply, get, pods, status, wait
 CLAIM = "ckpt"
 # Small steps between checkpoints: their times show when training steps again, to a fraction of a second.
 EVERY_STEPS = 20
-EPOCHS = 40
+EPOCHS = 25
 
 
 def claim(namespace: str) -> dict[str, Any]:
