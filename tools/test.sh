@@ -29,7 +29,7 @@ clean_up() { [ "$(id -u)" = 0 ] && [ -x .venv/bin/python ] && .venv/bin/python -
 level verify "$make" -s verify
 level trainer "$make" -s trainer
 if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
-  skip trainer "one test of it: a volume of another user's, needs root"
+  skip trainer "some tests of it (another user's volume, a full disk) need root"
   skip devcluster "needs Linux and root, for network namespaces"
   skip cluster "needs Linux and root, for network namespaces"
   skip e2e "needs Linux and root, for kubelets"

@@ -26,13 +26,13 @@ def script(training, namespace: str, name: str, command: list[str]) -> Training:
             "containers": [
                 {
                     "name": "trainer",
-                    "workingDir": "/work",
-                    "volumeMounts": [{"name": "src", "mountPath": "/src"}, {"name": "work", "mountPath": "/work"}],
+                    "workingDir": "/data",
+                    "volumeMounts": [{"name": "src", "mountPath": "/src"}, {"name": "data", "mountPath": "/data"}],
                 }
             ],
             "volumes": [
                 {"name": "src", "configMap": {"name": config}},
-                {"name": "work", "persistentVolumeClaim": {"claimName": CLAIM}},
+                {"name": "data", "persistentVolumeClaim": {"claimName": CLAIM}},
             ],
         }
     }
