@@ -286,10 +286,12 @@ def test_an_operator_that_was_away_heard_nothing_and_blames_nobody(make_world):
 
 def test_suspended_says_which_step_is_saved(world):
     world.start()
+    world.seen = replace(world.seen, report=Report(time=world.now, step=40, total_steps=90))
+    world.settle()
     world.set_spec(suspend=True)
     world.settle()
     saved = CheckpointStatus(last_step=41, path="/checkpoints/job")
-    world.now += 10
+    world.now += 2  # too soon for a report that is not the last
     world.seen = replace(world.seen, report=Report(time=world.now, step=41, total_steps=90, checkpoint=saved))
     world.reap()
     world.settle()

@@ -133,7 +133,11 @@ class Draft:
             banked = self.status.active_seconds + max(0, int(self.now - since.timestamp()))
             self.set(active_seconds=banked, active_since=None)
 
-    def plan(self, *, final: bool) -> Plan:
+    def hear(self, *, final: bool) -> None:
+        """Takes over what the program reported; a final report at once, others not more often than people look."""
         self.status, later = progress.merge(self.status, self.seen.report, self.now, final=final)
         self.wake(later)
+
+    def plan(self, *, final: bool) -> Plan:
+        self.hear(final=final)
         return Plan(self.status, tuple(self.actions), min(self._wakes, default=None))

@@ -110,6 +110,7 @@ def _4_suspend_when_asked(d: Draft) -> bool:
         d.condition(c.SUSPENDED, True, Reason.QUEUED, "created suspended: waiting to be admitted")
         d.say(Phase.QUEUED, "waiting for spec.suspend to be unset, by a queue or by hand")
         return True
+    d.hear(final=True)  # what was saved on the way out was reported on the way out
     saved = d.status.checkpoint.last_step if d.status.checkpoint else None
     d.condition(c.SUSPENDED, True, Reason.SUSPEND_REQUESTED, "all pods are gone")
     d.say(Phase.SUSPENDED, "suspended" if saved is None else f"suspended; step {saved} is saved")
