@@ -129,7 +129,7 @@ def test_08_your_own_script_saves_when_told(namespace):
     patch("own-checkpoints", namespace, suspend=False)
     wait_phase("own-checkpoints", namespace, "Succeeded", seconds=240)
     said = logs("own-checkpoints-2-0-0", namespace) + logs("own-checkpoints-2-1-0", namespace)
-    resumed = re.search(r"resumed from step (\d+)", said)
+    resumed = re.search(r"resumes from step (\d+)", said)
     assert resumed
     assert int(resumed[1]) >= found["progress"]["step"], "the step that it was at when it was told"
 
