@@ -36,7 +36,6 @@ def answer(d: Draft) -> tuple[str, str] | None:
     d.set(restarts=restarts.model_copy(update={"window": window or None, "since_window": len(window)}))
     told = tell(what)
     if decided.rung is Rung.END:
-        d.set(restarts=d.restarts.model_copy(update={"since_window": len(window)}))
         return decided.because, f"{_why(decided, len(window) - 1)}{told}"
     _climb(d, found, decided, told)
     return None
