@@ -75,6 +75,15 @@ def test_an_error_file(name, cause, device):
     assert found.time == at(float(words(f"{name}.json").split('"timestamp": "')[1].split('"')[0]))
 
 
+def test_torchruns_summary_has_the_traceback_of_the_root_cause():
+    text = words("rec-raise.log").replace("[rank0]: ", "").replace("[rank1]: ", "")  # as before a group is formed
+    for known in ({}, {"u0": text}):
+        found = blame(pod(text[-CONTAINER_BYTES:]), logs=known)
+        assert (found.cause, found.rank, found.message) == (Cause.CODE_ERROR, 1, "ValueError: bad learning rate")
+        assert found.traceback.startswith("Traceback (most recent call last):\n  File")
+        assert "all_reduce" not in found.traceback, "that is the other rank's"
+
+
 def test_an_error_file_and_the_log_together_know_the_rank():
     assert blame(pod(words("rec-raise.json")), logs={"u0": words("rec-raise.log")}).rank == 1
 

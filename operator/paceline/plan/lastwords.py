@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from textwrap import dedent
 from typing import Any
 
 # torchrun's summary: which process failed first, and how.
 _ROOT = re.compile(r"Root Cause \(first observed failure\):(?P<rest>.*)", re.DOTALL)
 _RANK = re.compile(r"^\s*rank\s*:\s*(\d+)", re.MULTILINE)
 _EXIT = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)", re.MULTILINE)
+_TRACE = re.compile(r"^  traceback : (Traceback .*?)^=+$", re.MULTILINE | re.DOTALL)
 _SIGNAL = re.compile(r"(Signal \d+ \(SIG\w+\)) received by PID \d+")
 # Python prefixes the lines of an uncaught exception with the rank where torch is loaded.
 _PREFIX = re.compile(r"^(?:\[\w+\]:\s?)?\[rank(\d+)\]:\s?", re.MULTILINE)
@@ -37,7 +39,7 @@ def read(text: str, log: str = "") -> LastWords:
     found = _error_file(text)
     summary = _summary(log or text)
     if found is None:
-        found = _log(log or text, summary.rank)
+        found = summary if summary.traceback else _log(log or text, summary.rank)
     return LastWords(
         message=found.message or summary.message,
         traceback=found.traceback,
@@ -87,11 +89,14 @@ def _summary(text: str) -> LastWords:
     if root is None:
         return LastWords()
     rest = root["rest"]
-    rank, code, signal = _RANK.search(rest), _EXIT.search(rest), _SIGNAL.search(rest)
+    rank, code, signal, trace = _RANK.search(rest), _EXIT.search(rest), _SIGNAL.search(rest), _TRACE.search(rest)
     number = int(code[1]) if code else None
     said = f"the process of rank {rank[1]} ended with {signal[1] if signal else f'exit code {number}'}" if rank else ""
+    traceback = dedent("  " + trace[1]).strip() if trace else ""
+    raised = _EXCEPTION.findall(traceback)
     return LastWords(
-        message=said,
+        message=raised[-1] if raised else said,
+        traceback=traceback if raised else "",
         rank=int(rank[1]) if rank else None,
         exit_code=None if number is None else (128 - number if number < 0 else number),
     )

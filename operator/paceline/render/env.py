@@ -42,8 +42,6 @@ def worker_env(job: TrainingJob, attempt: int, nnodes: tuple[int, int]) -> list[
         # Agents that share one store look for a MASTER_ADDR that nobody writes when a newcomer joins (torch 2.15).
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC": str(NCCL_HEARTBEAT_SECONDS),
-        # torchrun copies the first failed process's error file here; it becomes the container's termination message.
-        "TORCHELASTIC_ERROR_FILE": "/dev/termination-log",
         "PACELINE_JOB_NAME": meta.name,
         "PACELINE_NAMESPACE": meta.namespace,
         "PACELINE_ATTEMPT": str(attempt),
