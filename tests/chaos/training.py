@@ -87,17 +87,18 @@ class Training:
         return name
 
     def seconds_until_it_steps(self, disturb: Callable[[], object], limit: float = 240) -> float:
-        """From the disturbance to the first checkpoint that is made after it."""
+        """From the beginning of the disturbance to the first checkpoint after it: what takes time to do counts too."""
         folder = self.folder()
-        disturb()
         began = time.time()
+        disturb()
+        done = time.time()
 
-        def newer() -> float:
+        def first() -> float:
             times = [p.stat().st_mtime for p in folder.glob("step-*/manifest.json") if p.exists()]
             # A save that was under way may still be published; nothing that has to start anew is that fast.
-            return max((t for t in times if t > began + 2), default=0.0)
+            return min((t for t in times if t > done + 2), default=0.0)
 
-        return float(wait("it steps again", newer, limit)) - began
+        return float(wait("it steps again", first, limit)) - began
 
     def end(self, limit: float = 400) -> dict[str, Any]:
         """Its status when it has ended well."""

@@ -43,6 +43,8 @@ LOGS = [
     ("plain-exit.log", Cause.CODE_ERROR, 1, 3, "rank 1 ended with exit code 3"),
     ("plain-segv.log", Cause.CODE_ERROR, 1, 139, "Signal 11 (SIGSEGV)"),
     ("plain-kill.log", Cause.UNKNOWN, 1, 137, "Signal 9 (SIGKILL)"),
+    # torchrun saw the peer's error first, and took it for the root cause.
+    ("rec-kill-late.log", Cause.UNKNOWN, 1, 137, "Signal 9 (SIGKILL)"),
     ("plain-oom.log", Cause.OUT_OF_MEMORY, 1, 1, "CUDA out of memory"),
 ]
 

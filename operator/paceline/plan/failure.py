@@ -50,13 +50,6 @@ _DEVICE = re.compile(
     re.IGNORECASE,
 )
 _DEVICE_NAME = re.compile(r"\b(GPU|device)[ :=]+(\d+)", re.IGNORECASE)
-_NOTICED = re.compile(
-    r"\bPeerLeft\b|gloo/transport|remote process exited or there was a network error"
-    r"|ncclRemoteError|ncclSystemError|ncclInternalError"
-    r"|[Ww]atchdog caught collective operation timeout|Timed out waiting \d+ms|RendezvousClosedError|RendezvousTimeoutError"
-    r"|RendezvousConnectionError|DistNetworkError|DistStoreError|Application timeout caused pair closure|monitoredBarrier"
-    r"|collective operation timeout",
-)
 
 
 def first(
@@ -179,7 +172,7 @@ def _cause(pod: PodRecord, said: LastWords, nodes_: Mapping[str, NodeRecord]) ->
     cause = Cause.UNKNOWN
     if _DEVICE.search(text):
         cause = Cause.DEVICE_ERROR
-    elif _NOTICED.search(text):
+    elif lastwords.NOTICED.search(text):
         cause = Cause.COLLECTIVE_TIMEOUT
     elif said.traceback or _is_error_of_code(pod, said):
         cause = Cause.CODE_ERROR

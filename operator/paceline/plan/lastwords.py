@@ -8,15 +8,25 @@ from dataclasses import dataclass
 from textwrap import dedent
 from typing import Any
 
-# torchrun's summary: which process failed first, and how.
-_ROOT = re.compile(r"Root Cause \(first observed failure\):(?P<rest>.*)", re.DOTALL)
+# Errors that say only that a peer was gone.
+NOTICED = re.compile(
+    r"\bPeerLeft\b|gloo/transport|remote process exited or there was a network error"
+    r"|ncclRemoteError|ncclSystemError|ncclInternalError"
+    r"|[Ww]atchdog caught collective operation timeout|Timed out waiting \d+ms|RendezvousClosedError|RendezvousTimeoutError"
+    r"|RendezvousConnectionError|DistNetworkError|DistStoreError|Application timeout caused pair closure|monitoredBarrier"
+    r"|collective operation timeout",
+)
+# torchrun's summary: which processes failed and how, the root cause last.
+_SUMMARY = re.compile(r"^Root Cause \(first observed failure\):$", re.MULTILINE)
+_ENTRY = re.compile(r"^\[\d+\]:\n(.*?)(?=^\[\d+\]:$|^-{9}|^={9})", re.MULTILINE | re.DOTALL)
 _RANK = re.compile(r"^\s*rank\s*:\s*(\d+)", re.MULTILINE)
 _EXIT = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)", re.MULTILINE)
-_TRACE = re.compile(r"^  traceback : (Traceback .*?)^=+$", re.MULTILINE | re.DOTALL)
+_TRACE = re.compile(r"^  traceback : (Traceback .*)", re.MULTILINE | re.DOTALL)
 _SIGNAL = re.compile(r"(Signal \d+ \(SIG\w+\)) received by PID \d+")
 # Python prefixes the lines of an uncaught exception with the rank where torch is loaded.
 _PREFIX = re.compile(r"^(?:\[\w+\]:\s?)?\[rank(\d+)\]:\s?", re.MULTILINE)
 _EXCEPTION = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Left|Warning)\b.*$", re.MULTILINE)
+_SIGTERM = 143  # torchrun's own, to those who were left
 _TRACEBACK = "Traceback (most recent call last):"
 # Exceptions of torchrun itself, which say only that some process failed.
 _AGENTS_OWN = ("ChildFailedError", "SignalException")
@@ -85,11 +95,24 @@ def _torn_error_file(text: str) -> LastWords | None:
 
 
 def _summary(text: str) -> LastWords:
-    root = _ROOT.search(text)
-    if root is None:
+    """Of the process to blame. torchrun takes for the root cause who failed first by its own clock, and may see a peer's error
+    before the death that it came of: a signal or an error of another process goes before an error that only noticed."""
+    if _SUMMARY.search(text) is None:
         return LastWords()
-    rest = root["rest"]
-    rank, code, signal, trace = _RANK.search(rest), _EXIT.search(rest), _SIGNAL.search(rest), _TRACE.search(rest)
+    *others, root = [_entry(entry) for entry in _ENTRY.findall(text)] or [LastWords()]
+    unexplained = root.exit_code == 1 and not root.traceback
+    if unexplained or NOTICED.search(root.traceback):
+        return next((other for other in others if _is_cause(other)), root)
+    return root
+
+
+def _is_cause(of: LastWords) -> bool:
+    killed = of.exit_code is not None and of.exit_code > 128 and of.exit_code != _SIGTERM
+    return killed or bool(of.traceback and not NOTICED.search(of.traceback))
+
+
+def _entry(text: str) -> LastWords:
+    rank, code, signal, trace = _RANK.search(text), _EXIT.search(text), _SIGNAL.search(text), _TRACE.search(text)
     number = int(code[1]) if code else None
     said = f"the process of rank {rank[1]} ended with {signal[1] if signal else f'exit code {number}'}" if rank else ""
     traceback = dedent("  " + trace[1]).strip() if trace else ""
