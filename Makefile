@@ -40,7 +40,7 @@ type: env ## Strict types
 	$(BIN)/mypy
 
 unit: env ## Pure logic: tables and hypothesis
-	$(PYTEST) -q tests/unit
+	$(PYTEST) -q tests/unit $(ARGS)
 
 golden: env ## Rendered objects and CRDs against committed YAML (UPDATE_GOLDEN=1 writes them)
 	$(PYTEST) -q tests/golden

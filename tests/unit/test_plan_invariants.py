@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 EVENTS = [
@@ -30,7 +30,6 @@ ELASTIC = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=40), elastic=ELASTIC)
 def test_any_history_keeps_the_promises(make_world, events, elastic):
     world = make_world(**({"elastic": elastic} if elastic else {}))
@@ -46,7 +45,8 @@ def test_any_history_keeps_the_promises(make_world, events, elastic):
         unfinished = [p for p in live if not p.failed] if status.completion_time else live
         assert len({(p.attempt, p.index) for p in unfinished}) == len(unfinished), "no worker twice"
         if not status.completion_time:
-            assert len([p for p in live if p.attempt == status.attempt]) <= world.job.spec.nodes
+            here = [p for p in live if p.attempt == status.attempt and not p.failed]  # the failed are there to be read
+            assert len(here) <= world.job.spec.nodes
             assert all(p.attempt >= status.attempt for p in live), "one generation at a time"
         assert not finished or status.completion_time is not None, "what has ended stays ended"
         ended = [c.type for c in status.conditions if c.type in ("Complete", "Failed") and c.status == "True"]
@@ -61,7 +61,6 @@ def test_any_history_keeps_the_promises(make_world, events, elastic):
         assert status.failures is None or len(status.failures) <= 10
 
 
-@settings(max_examples=100, deadline=None)
 @given(order=st.permutations([0, 1, 2]))
 def test_the_order_in_which_workers_end_does_not_matter(make_world, order):
     world = make_world(nodes=3)
