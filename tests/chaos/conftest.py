@@ -5,6 +5,7 @@ Recovery times are written to .state/chaos.jsonl and printed as a table in the e
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import uuid
@@ -16,7 +17,7 @@ import pytest
 
 from devcluster import paths
 from tests.chaos import faults
-from tests.chaos.training import Training, claim
+from tests.chaos.training import EPOCHS, Training, claim
 from tests.e2e.conftest import installed  # noqa: F401 - a fixture
 from tests.kube import apply, get, kubectl, wait
 
@@ -64,18 +65,23 @@ def training(namespace: str) -> Iterator[Callable[..., Training]]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(namespace: str, record: Recorder) -> str:
+def undisturbed(namespace: str, record: Recorder) -> Callable[..., str]:
     """SHA-256 of the model that nothing has disturbed; and how long a start takes on this machine."""
-    run = Training("undisturbed", namespace)
-    run.start(steps=1)
-    began = run.worker(0)["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
-    first = min(p.stat().st_mtime for p in run.folder().glob("step-*/manifest.json"))
-    sha256: str = run.end()["model"]["sha256"]
-    record(
-        "(beside: a worker's start to its first checkpoint, undisturbed)",
-        first - datetime.fromisoformat(began).timestamp(),
-    )
-    kubectl("delete", "tj", "undisturbed", "-n", namespace)
+
+    @functools.cache
+    def sha256(epochs: int = EPOCHS) -> str:
+        run = Training("undisturbed", namespace, epochs=epochs)
+        run.start(steps=1)
+        began = run.worker(0)["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+        first = min(p.stat().st_mtime for p in run.folder().glob("step-*/manifest.json"))
+        model: str = run.end()["model"]["sha256"]
+        record(
+            "(beside: a worker's start to its first checkpoint, undisturbed)",
+            first - datetime.fromisoformat(began).timestamp(),
+        )
+        kubectl("delete", "tj", "undisturbed", "-n", namespace)
+        return model
+
     return sha256
 
 

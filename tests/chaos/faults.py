@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from devcluster import paths
 from devcluster.process import Process
 from tests.chaos.training import Training
 from tests.e2e.conftest import SYSTEM, leader
-from tests.kube import ROOT, get, kubectl, wait
+from tests.kube import ROOT, condition, get, kubectl, wait
 
 # In the pod: signals the training process, which is found by its environment.
 _SIGNAL = """
@@ -25,6 +27,23 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         continue
     if b"LOCAL_RANK=0" in env:
         os.kill(int(pid), int(sys.argv[1]))
+"""
+
+
+# The same, but the kernel chooses it: the process is first in line, and another one of the pod takes all memory that there is.
+_EAT = """
+import os
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        env = open(f"/proc/{pid}/environ", "rb").read().split(b"\\0")
+        if b"LOCAL_RANK=0" in env:
+            open(f"/proc/{pid}/oom_score_adj", "w").write("1000")
+            training = pid
+    except OSError:
+        continue
+blocks = []
+while os.path.exists(f"/proc/{training}"):
+    blocks.append(bytearray(b"x") * 2**24)
 """
 
 
@@ -42,6 +61,12 @@ def kill_process(run: Training) -> None:
 
 def crash_process(run: Training) -> None:
     _signal(run, signal.SIGSEGV)
+
+
+def run_out_of_memory(run: Training) -> None:
+    """The kernel kills the training process (and then, it may be, who ate the memory)."""
+    eater = ["kubectl", "exec", run.pod(1), "-n", run.namespace, "-c", "trainer", "--", "python3", "-c", _EAT]
+    subprocess.run(eater, check=False, capture_output=True)
 
 
 def delete_worker(run: Training) -> None:
@@ -72,6 +97,19 @@ def cut_node(run: Training) -> None:
     devcluster("node", "cut", run.node(1))
 
 
+def heal_node(node: str) -> None:
+    """Until its kubelet has told the API server again: what it still ran is ended by then, or trying to go on."""
+    devcluster("node", "heal", node)
+    wait(f"{node} is Ready", lambda: condition(get("node", node)["status"], "Ready").get("status") == "True", 90)
+
+
+def stop_kubelet(run: Training) -> None:
+    """Nobody tends the node any more, but its pods run on, with the network whole: they must not train in the new group."""
+    pid = Process(f"{run.node(1)}-kubelet").pid()
+    assert pid is not None, paths.PIDS
+    os.kill(pid, signal.SIGKILL)
+
+
 def stop_node(run: Training) -> None:
     devcluster("node", "stop", run.node(1))
 
@@ -96,11 +134,20 @@ def spoil_newest_checkpoint(run: Training) -> None:
 
 
 def kill_operators(run: Training) -> None:
-    """The leader, and then who has taken over."""
+    """SIGKILL to the leader, and then to who has taken over."""
     for _ in range(2):
         old = leader()
-        kubectl("delete", "pod", old, "-n", SYSTEM, "--grace-period=0", "--force")
+        _kill_all_of(get("pod", old, SYSTEM)["metadata"]["uid"])
         wait("another one leads", lambda old=old: leader() not in (old, ""), 60)
+
+
+def _kill_all_of(pod_uid: str) -> None:
+    """Every process of a pod but the one that holds its network: a container's init cannot be killed from within."""
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            ours = f"pod{pod_uid}" in Path(f"/proc/{entry}/cgroup").read_text(encoding="utf-8")
+            if ours and Path(f"/proc/{entry}/comm").read_text(encoding="utf-8").strip() != "pause":
+                os.kill(int(entry), signal.SIGKILL)
 
 
 def stop_api_server(run: Training) -> None:

@@ -12,7 +12,7 @@ from tests.kube import apply, get, pods, status, wait
 CLAIM = "ckpt"
 # Small steps between checkpoints: their times show when training steps again, to a fraction of a second.
 EVERY_STEPS = 20
-EPOCHS = 25
+EPOCHS = 12
 
 
 def claim(namespace: str) -> dict[str, Any]:
@@ -27,10 +27,10 @@ def claim(namespace: str) -> dict[str, Any]:
 class Training:
     """One TrainingJob on two nodes, with the same seed each time."""
 
-    def __init__(self, name: str, namespace: str, **spec: Any) -> None:
+    def __init__(self, name: str, namespace: str, epochs: int = EPOCHS, **spec: Any) -> None:
         self.name, self.namespace = name, namespace
         base = {
-            "recipe": {"name": "image-classification", "params": {"epochs": EPOCHS}},
+            "recipe": {"name": "image-classification", "params": {"epochs": epochs}},
             "nodes": 2,
             "processesPerNode": 1,
             "resources": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "3Gi"}},

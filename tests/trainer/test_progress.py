@@ -22,7 +22,13 @@ from tests.trainer.conftest import environment, launcher
 
 
 @pytest.fixture
-def endpoint(tmp_path):
+def away_for():
+    """How many reports the server cannot check, before it can."""
+    return 0
+
+
+@pytest.fixture
+def endpoint(tmp_path, away_for):
     """(environment, received): an HTTPS server with a CA of its own, as the operator is one."""
     received: list[tuple[str, dict]] = []
 
@@ -30,7 +36,8 @@ def endpoint(tmp_path):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append((self.headers["Authorization"], json.loads(body)))
-            self.send_response(200 if self.headers["Authorization"] == "Bearer secret" else 401)
+            answer = 200 if self.headers["Authorization"] == "Bearer secret" else 401
+            self.send_response(503 if len(received) <= self.server.away_for else answer)
             self.end_headers()
             self.wfile.write(b"{}")
 
@@ -43,6 +50,7 @@ def endpoint(tmp_path):
         cwd=tmp_path, check=True, capture_output=True,
     )  # fmt: skip
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    server.away_for = away_for
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -103,7 +111,7 @@ def test_a_broken_server_neither_fails_nor_delays_training(broken, capsys):
     for step in range(1000):
         reporter.report(payload(percent=step / 10, eta_seconds=None, metrics={}))
     assert time.process_time() - began < 5, "report() does no I/O: this is CPU time of a thousand calls"
-    reporter.close()
+    reporter.close(seconds=8)
     assert reporter.failures >= 4, "the last report is tried again, whatever the answers were"
     assert capsys.readouterr().out.count("not delivered") == 1
 
@@ -114,8 +122,22 @@ def test_a_report_that_was_not_delivered_is_still_owed_at_the_end():
     deadline = time.monotonic() + 10
     while not reporter.failures and time.monotonic() < deadline:
         time.sleep(0.01)
-    reporter.close()
+    reporter.close(seconds=8)
     assert reporter.failures >= 5, "once when it was made, once and three times again at the end"
+
+
+@pytest.mark.parametrize("away_for", [6])
+def test_the_last_report_waits_for_an_operator_that_cannot_check_it_now(endpoint):
+    environ, received = endpoint
+    Reporter(environ).close(payload(percent=100, eta_seconds=0, metrics={}, model={"path": "/m"}))
+    assert len(received) == 7, "said to come again six times, and then taken"
+
+
+def test_the_last_report_is_given_up_where_it_is_refused(endpoint):
+    environ, received = endpoint
+    Path(environ["KUBEFLOW_TRAINER_SERVER_TOKEN"]).write_text("of another job", encoding="utf-8")
+    Reporter(environ).close(payload(percent=100, eta_seconds=0, metrics={}))
+    assert len(received) == 4
 
 
 def test_a_token_that_is_refused_is_read_again(endpoint):

@@ -6,6 +6,7 @@ Reports are sent by a thread of their own: training never waits for them, and no
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import math
 import os
@@ -22,7 +23,8 @@ from typing import Any, Literal
 EVERY_SECONDS = 2.0
 TIMEOUT_SECONDS = 5.0
 TOKEN_SECONDS = 300.0
-FINAL_SECONDS = 8.0
+# What a run leaves behind is known only by its last report: an operator or API server that is away for a minute is waited for.
+FINAL_SECONDS = 90.0
 # Of what has no steps (loading, evaluating, a checkpoint that training waits for) the last report is repeated this often.
 HEARTBEAT_SECONDS = 15.0
 
@@ -89,6 +91,7 @@ class Reporter:
         self._changed = threading.Condition()
         self._closing = False
         self.failures = 0
+        self._refused = False
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         if self._url:
             self._thread.start()
@@ -100,7 +103,7 @@ class Reporter:
             self._changed.notify()
 
     def close(self, body: dict[str, Any] | None = None, seconds: float = FINAL_SECONDS) -> None:
-        """Sends the last report, with a few tries, for at most ``seconds``."""
+        """Sends the last report, for at most ``seconds``: a few tries where it is refused, more where nobody can answer."""
         with self._changed:
             self._newest = body or self._newest
             self._closing = True
@@ -109,7 +112,7 @@ class Reporter:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        last_tries = iter((0.5, 1.0, 2.0))
+        pauses, last_tries = itertools.chain((0.5, 1.0), itertools.repeat(2.0)), 4
         repeated: dict[str, Any] | None = None
         while True:
             with self._changed:
@@ -129,10 +132,10 @@ class Reporter:
                 with self._changed:
                     self._changed.wait_for(lambda: self._closing, EVERY_SECONDS)
                 continue
-            pause = next(last_tries, None)
-            if self._newest is None or pause is None:
+            last_tries -= self._refused
+            if self._newest is None or last_tries == 0:
                 return
-            time.sleep(pause)
+            time.sleep(next(pauses))
 
     def _send(self, body: dict[str, Any]) -> bool:
         try:
@@ -144,6 +147,7 @@ class Reporter:
                 return True  # any status but 2xx raises
         # URLError and HTTPError are OSErrors; an answer that is no HTTP is not. This thread must outlive every one of them.
         except (OSError, ValueError, http.client.HTTPException) as error:
+            self._refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
             self._token = ("", -math.inf)  # it may be the token that is refused: read it again
             self.failures += 1
             if self.failures == 1:
