@@ -22,14 +22,14 @@ PLANS = {
     "ddp, accumulating": ((1, 2, 3), Plan(accumulate=3)),
     "fsdp": ((2, 3, 4), Plan(parallel="fsdp")),
     "fsdp, accumulating": ((2,), Plan(parallel="fsdp", accumulate=3)),
-    "tensor": ((2,), Plan(tensor_parallel=2)),
+    "tensor": ((2,), Plan(parallel="fsdp", tensor_parallel=2)),
     "pipeline": ((2,), Plan(pipeline_stages=2, microbatches=3)),
     "pipeline of four": ((4,), Plan(pipeline_stages=4, microbatches=4)),
-    "tensor of four": ((4,), Plan(tensor_parallel=4)),
+    "tensor of four": ((4,), Plan(parallel="fsdp", tensor_parallel=4)),
     "fsdp and tensor": ((4,), Plan(parallel="fsdp", tensor_parallel=2)),
     "ddp and pipeline": ((4,), Plan(pipeline_stages=2)),
     "fsdp and pipeline": ((4,), Plan(parallel="fsdp", pipeline_stages=2)),
-    "tensor and pipeline": ((4,), Plan(tensor_parallel=2, pipeline_stages=2)),
+    "tensor and pipeline": ((4,), Plan(parallel="fsdp", tensor_parallel=2, pipeline_stages=2)),
 }
 
 

@@ -65,7 +65,7 @@ def test_stages_that_do_not_divide_the_layers_are_refused():
     ("processes", "params"),
     [
         (2, {"parallel": "fsdp"}),
-        (2, {"tensor_parallel": 2}),
+        (2, {"parallel": "fsdp", "tensor_parallel": 2}),
         (2, {"pipeline_stages": 2}),
         (2, {"accumulate": 4, "bucket_mb": 1}),
     ],

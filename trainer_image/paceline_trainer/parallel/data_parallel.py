@@ -12,8 +12,6 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from paceline_trainer.parallel.layout import LayoutError
-
 # Two warm-up steps are all that PowerSGD's own checks ask for; its error feedback makes up for the rest.
 POWERSGD_START = 2
 
@@ -57,9 +55,3 @@ def unsynchronised(model: nn.Module) -> Iterator[None]:
             model.set_requires_gradient_sync(True)
     else:
         yield
-
-
-def check(aggregation: str, *, sharded: bool) -> None:
-    """Raises LayoutError where gradients of sharded weights are to be compressed: FSDP2 takes no such hooks."""
-    if sharded and aggregation != "none":
-        raise LayoutError(f"aggregation: {aggregation} needs parallel: ddp; with fsdp, precision says what is sent")

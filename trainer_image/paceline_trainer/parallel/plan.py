@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from paceline_trainer.params import param
+from paceline_trainer.params import MANY, Refusal, param
 
 AGGREGATIONS = ("none", "fp16", "bf16", "powersgd")
 
@@ -12,6 +13,19 @@ AGGREGATIONS = ("none", "fp16", "bf16", "powersgd")
 @dataclass(frozen=True)
 class Plan:
     """What is not divided by pipeline and tensor is data parallel."""
+
+    divided_by: ClassVar = ("pipeline_stages", "tensor_parallel")
+    refusals: ClassVar = (
+        Refusal({"tensor_parallel": MANY, "parallel": "ddp"}, "replicas of divided layers need parallel: fsdp"),
+        *(
+            Refusal({"aggregation": how, "parallel": "fsdp"}, f"{how} needs parallel: ddp, which sends whole gradients")
+            for how in AGGREGATIONS[1:]
+        ),
+        Refusal(
+            {"accumulate": MANY, "pipeline_stages": MANY},
+            "a pipeline accumulates over its microbatches already: set microbatches instead, and accumulate to 1",
+        ),
+    )
 
     parallel: str = param(
         "ddp", "Data-parallel processes hold all weights (ddp) or a part each (fsdp).", choices=("ddp", "fsdp")

@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from paceline_trainer.distributed import World
 from paceline_trainer.parallel import data_parallel, tensor_parallel
-from paceline_trainer.parallel.layout import DATA, PIPELINE, TENSOR, Layout, LayoutError, layout
+from paceline_trainer.parallel.layout import DATA, PIPELINE, TENSOR, Layout, layout
 from paceline_trainer.parallel.pipeline import Pipeline, cut
 from paceline_trainer.parallel.plan import Plan
 
@@ -28,7 +28,6 @@ class Spread:
         """``batch_size``: samples of a step over all processes. Raises LayoutError where the plan does not fit."""
         self.layout: Layout = layout(world.size, plan.pipeline_stages, plan.tensor_parallel)
         sharded = plan.parallel == "fsdp"
-        data_parallel.check(plan.aggregation, sharded=sharded)
         self._losses, self._accumulate, self._device = losses, plan.accumulate, world.device
         self._pipeline: Pipeline | None = None
         self._stages: dist.ProcessGroup | None = None
@@ -45,10 +44,6 @@ class Spread:
             tensor_parallel.divide(model, mesh[TENSOR])
         self._module = self._replicas(model, mesh, plan, sharded=sharded)
         if self.layout.pipeline > 1:
-            if plan.accumulate > 1:
-                raise LayoutError(
-                    "accumulate: a pipeline accumulates over its microbatches already; set microbatches instead"
-                )
             share = -(-batch_size // self.layout.data)
             self._stages = mesh[PIPELINE].get_group()
             self._pipeline = Pipeline(self._module, self._stages, world.device, losses, share, plan.microbatches)
@@ -56,13 +51,11 @@ class Spread:
         self.counts = mesh[TENSOR].get_local_rank() == 0 and (self._pipeline is None or self._pipeline.last)
 
     def _replicas(self, model: nn.Module, mesh: DeviceMesh, plan: Plan, *, sharded: bool) -> nn.Module:
+        if self.layout.data == 1:
+            return model
         if sharded:
             data_parallel.shard(model, mesh[DATA])
             return model
-        if self.layout.data == 1:
-            return model
-        if self.layout.tensor > 1:
-            raise LayoutError("parallel: ddp cannot be combined with tensor_parallel; take parallel: fsdp")
         return data_parallel.replicate(
             model, mesh[DATA], bucket_mb=plan.bucket_mb, aggregation=plan.aggregation, rank=plan.powersgd_rank
         )

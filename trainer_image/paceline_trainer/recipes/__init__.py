@@ -30,6 +30,8 @@ class Training(Plan):
 class LinearRegression(Training):
     """Linear regression on scikit-learn's diabetes data (442 patients, 10 features)."""
 
+    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1,))
+    pipeline_stages: int = param(1, "Processes that have some of the layers each, one behind the other.", choices=(1,))
     lr: float = param(0.05, "Learning rate.", minimum=1e-8, maximum=100.0)
 
 
@@ -37,6 +39,10 @@ class LinearRegression(Training):
 class ImageClassification(Training):
     """A 28×28 ten-class CNN on scikit-learn's digits (1,797 images, scaled up from 8×8)."""
 
+    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1, 2, 4, 8, 16))
+    pipeline_stages: int = param(
+        1, "Processes that have some of the layers each, one behind the other.", choices=(1, 2, 4)
+    )
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
 
 
