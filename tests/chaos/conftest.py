@@ -57,6 +57,7 @@ def training(namespace: str) -> Iterator[Callable[..., Training]]:
 
     yield make
     faults.mend_nodes()
+    faults.spread_operators()
     for run in made:
         print(kubectl("get", "tj", run.name, "-n", namespace, "-o", "jsonpath={.status}", "--ignore-not-found"))
         kubectl("delete", "tj", run.name, "-n", namespace, "--timeout=120s", "--ignore-not-found")

@@ -121,6 +121,13 @@ def mend_nodes() -> None:
             kubectl("taint", "node", name, "karpenter.sh/disrupted-")
 
 
+def spread_operators() -> None:
+    """One on each node, as they were at first: both come to what is left of two nodes, and stay there."""
+    if len({pod["spec"]["nodeName"] for pod in operators()}) == 1:
+        kubectl("delete", "pod", operators()[0]["metadata"]["name"], "-n", SYSTEM)
+    kubectl("rollout", "status", "deployment/paceline", "-n", SYSTEM, "--timeout=120s")
+
+
 def spoil_newest_checkpoint(run: Training) -> None:
     """A process dies, and half of a file of the newest checkpoint is gone: the one before is to go on from."""
     kill_process(run)

@@ -167,7 +167,7 @@ def _8_keep_deadlines(d: Draft) -> bool:
         return False
     live = d.gang.live
     late = deadlines.startup_ends_at(d.job, live, d.wanted)
-    if late is not None and not d.gang.whole(d.wanted) and d.now >= late:
+    if late is not None and not (d.gang.whole(d.wanted) and d.store_runs) and d.now >= late:
         _, message = waiting.why(live, d.wanted)
         cause = waiting.cause(live)
         what = Failure(cause=cause, message=message, hint=causes.hint(cause), attempt=d.attempt, time=at(d.now))
@@ -231,7 +231,8 @@ def _12_say_how_the_gang_is(d: Draft) -> None:
         if fewer or d.holds(c.DEGRADED):
             d.condition(c.DEGRADED, fewer, reason, message)
     enough = sizes(d.job.spec)
-    if gang.whole(d.wanted) or (enough.free and gang.running >= enough.smallest and d.status.running_time):
+    fewer_will_do = enough.free and gang.running >= enough.smallest and d.status.running_time is not None
+    if d.store_runs and (gang.whole(d.wanted) or fewer_will_do):
         if not d.holds(c.RUNNING):
             since = max(p.container.running_since or d.now for p in gang.live)
             d.set(running_time=d.status.running_time or at(since))

@@ -22,7 +22,8 @@ def why(pods: Sequence[PodRecord], wanted: int) -> tuple[str, str]:
         if waiting.endswith("Error"):
             return Reason.CONFIG_ERROR, f"pod {pod.name}: {waiting}: {pod.container.waiting_message}"
     running = sum(p.running for p in pods if p.role == "worker")
-    return Reason.WAITING_FOR_PODS, f"{running} of {wanted} workers run"
+    store = "" if running < wanted else ", and wait for the rendezvous pod to run"
+    return Reason.WAITING_FOR_PODS, f"{running} of {wanted} workers run{store}"
 
 
 def cause(pods: Sequence[PodRecord]) -> Cause:
