@@ -137,3 +137,21 @@ def test_08_your_own_script_saves_when_told(namespace):
 @pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.yaml")))
 def test_the_api_server_knows_every_field(name, namespace):
     kubectl("apply", "--dry-run=server", "--validate=strict", "-n", namespace, "-f", str(EXAMPLES / name))
+
+
+@pytest.mark.parametrize(
+    ("example", "name", "processes"),
+    [
+        ("09-fully-sharded.yaml", "digits-fsdp", 2),
+        ("10-tensor-parallel.yaml", "digits-tensor", 4),
+        ("11-pipeline.yaml", "digits-pipeline", 2),
+    ],
+)
+def test_a_model_spread_over_two_nodes_is_the_same_model(namespace, example, name, processes):
+    apply_example(example, namespace)
+    found = wait_phase(name, namespace, "Succeeded", seconds=240)
+    assert float(next(m["value"] for m in found["model"]["metrics"] if m["name"] == "accuracy")) >= 0.97
+    workers = pods(name, namespace)
+    assert {p["spec"]["nodeName"] for p in workers} == {"n1", "n2"}
+    said = "".join(logs(p["metadata"]["name"], namespace) for p in workers)
+    assert f"world={processes} backend=gloo" in said

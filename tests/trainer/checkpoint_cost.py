@@ -17,7 +17,7 @@ from paceline_trainer.checkpoint import Saver, Settings, State
 from paceline_trainer.data import position
 from paceline_trainer.distributed import World
 from paceline_trainer.distributed import world as open_world
-from paceline_trainer.loop import Trained, make_optimizer, train
+from paceline_trainer.loop import begin, train
 
 STEPS, EVERY = 160, 10
 
@@ -28,9 +28,8 @@ def waits(world: World, folder: str, *, wait: bool) -> tuple[list[float], float,
     torch.manual_seed(0)
     task = recipes.load("image-classification")(params)
     data, _ = task.splits()
-    model = task.model()
-    result = Trained(model, make_optimizer(model, params))
-    state = State(result.model, result.optimizer, losses=result.losses)
+    result = begin(task, params, world)
+    state = State(result.spread.model, result.optimizer, losses=result.losses)
     saver = Saver(Settings(folder, keep=1), world, {"wait": wait})
     saves, steps, last = [], [], time.monotonic()
     for step in train(task, data, params, world, result):

@@ -17,7 +17,7 @@ import torch
 from paceline_trainer import recipes
 from paceline_trainer.distributed import World
 from paceline_trainer.distributed import world as open_world
-from paceline_trainer.loop import Trained, make_optimizer, train
+from paceline_trainer.loop import begin, train
 from paceline_trainer.params import parse
 from paceline_trainer.task import Arrays
 
@@ -30,8 +30,7 @@ def losses(recipe: str, optimizer: str, dtype: torch.dtype, world: World) -> lis
     task = recipes.load(recipe)(params)
     data, _ = task.splits()
     targets = data.targets.to(dtype) if data.targets.is_floating_point() else data.targets
-    model = task.model().to(dtype)
-    result = Trained(model, make_optimizer(model, params))
+    result = begin(task, params, world, dtype)
     for _ in train(task, Arrays(data.inputs.to(dtype), targets), params, world, result):
         pass
     return result.losses

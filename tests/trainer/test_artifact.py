@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from paceline_trainer import artifact
 from tests.trainer.conftest import environment
@@ -21,11 +20,9 @@ FACTS = {"recipe": "r", "dataset": "d", "world_size": 1, "seconds": 1.0}
 REPORT = {"evaluation": {"loss": 0.5}, "loss_by_epoch": [0.5]}
 
 
-def model(value: float) -> nn.Module:
-    made = nn.Linear(2, 1)
-    nn.init.constant_(made.weight, value)
-    nn.init.zeros_(made.bias)
-    return made
+def model(value: float) -> dict[str, torch.Tensor]:
+    """The weights of a linear layer."""
+    return {"weight": torch.full((1, 2), value), "bias": torch.zeros(1)}
 
 
 def whole(folder: Path) -> bool:
@@ -90,7 +87,7 @@ def test_the_folder_may_be_a_volume_whose_parent_is_read_only():
         "os.chdir(sys.argv[1])\n"
         "os.mkdir('models'); os.chown('models', 1000, 1000)\n"
         "os.setgid(1000); os.setuid(1000)\n"
-        "artifact.save(Path('models'), torch.nn.Linear(1, 1), facts, report)\n"
+        "artifact.save(Path('models'), torch.nn.Linear(1, 1).state_dict(), facts, report)\n"
     )
     with tempfile.TemporaryDirectory() as parent:  # pytest's own are closed to other users
         Path(parent).chmod(0o755)
@@ -106,4 +103,4 @@ def test_weights_are_plain_safetensors(tmp_path):
 
     artifact.save(tmp_path, model(3), FACTS, REPORT)
     loaded = load_file(tmp_path / artifact.WEIGHTS)
-    torch.testing.assert_close(loaded, dict(model(3).state_dict()))
+    torch.testing.assert_close(loaded, model(3))

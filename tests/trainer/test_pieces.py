@@ -75,6 +75,10 @@ def test_a_stratified_split_is_a_partition_that_keeps_the_shares(labels):
         ({"epochs": "3"}, ["params.epochs", "integer"]),
         ({"epochs": True}, ["params.epochs", "integer"]),
         ({"optimizer": "lion"}, ["params.optimizer", "adamw, sgd"]),
+        ({"pipeline_stages": 3}, ["params.pipeline_stages", "1, 2, 4"]),
+        ({"tensor_parallel": 2}, ["params.tensor_parallel", "parallel: fsdp"]),
+        ({"aggregation": "powersgd", "parallel": "fsdp"}, ["params.aggregation", "parallel: ddp"]),
+        ({"accumulate": 2, "pipeline_stages": 2}, ["params.accumulate", "microbatches"]),
     ],
 )
 def test_wrong_parameters_are_named(values, words):

@@ -40,11 +40,13 @@ def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, 
     result = trained(recipe)
     program = (
         "import sys, json; from safetensors.torch import load_file; from paceline_trainer import recipes\n"
-        "from paceline_trainer.params import parse; from paceline_trainer.loop import evaluate\n"
+        "from paceline_trainer.params import parse; from paceline_trainer.loop import begin, evaluate\n"
         "from paceline_trainer.distributed import world\n"
-        f"task = recipes.load({recipe!r})(parse(recipes.PARAMS[{recipe!r}], {{}}))\n"
-        "model = task.model(); model.load_state_dict(load_file(sys.argv[1]))\n"
-        "with world() as w: print(json.dumps(evaluate(task, model, task.splits()[1], w).metrics))"
+        f"params = parse(recipes.PARAMS[{recipe!r}], {{}}); task = recipes.load({recipe!r})(params)\n"
+        "with world() as w:\n"
+        "  spread = begin(task, params, w).spread\n"
+        "  spread.model.load_state_dict(load_file(sys.argv[1]))\n"
+        "  print(json.dumps(evaluate(task, spread, task.splits()[1], w).metrics))"
     )
     weights = result["output"] / "model.safetensors"
     said = subprocess.run(

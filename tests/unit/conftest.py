@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -21,13 +23,7 @@ settings.register_profile("search", max_examples=10_000, deadline=None)
 settings.load_profile("same")
 
 NOW = 1_800_000_000.0
-RECIPES = {
-    "image-classification": {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {"epochs": {"type": "integer", "minimum": 1}},
-    }
-}
+RECIPES = json.loads(files("paceline.api").joinpath("recipes.json").read_text(encoding="utf-8"))
 
 
 def make_job(status: dict[str, Any] | None = None, generation: int = 1, **spec: Any) -> TrainingJob:

@@ -227,6 +227,11 @@ def test_scaling_starts_the_gang_again_at_the_new_size(world):
         ({"name": "image-clasification"}, ["spec.recipe.name", "image-clasification", "image-classification"]),
         ({"name": "image-classification", "params": {"epoch": 3}}, ["epoch", "epochs"]),
         ({"name": "image-classification", "params": {"epochs": 0}}, ["spec.recipe.params.epochs", "minimum"]),
+        ({"name": "image-classification", "params": {"pipeline_stages": 3}}, ["params.pipeline_stages", "[1, 2, 4]"]),
+        (
+            {"name": "image-classification", "params": {"tensor_parallel": 2}},
+            ["spec.recipe.params.tensor_parallel", "need parallel: fsdp", "tensor_parallel: 2, parallel: ddp"],
+        ),
     ],
 )
 def test_a_wrong_recipe_fails_before_any_pod(make_world, recipe, words):
@@ -235,6 +240,25 @@ def test_a_wrong_recipe_fails_before_any_pod(make_world, recipe, words):
     assert world.pods == {}
     assert world.condition("Failed") == ("True", "InvalidRecipe")
     assert all(word in world.job.status.message for word in words), world.job.status.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        ({"nodes": 3, "processesPerNode": 2}, "3 nodes × 2 processes"),
+        ({"nodes": 2, "processesPerNode": 2, "elastic": {"minNodes": 1, "maxNodes": 2}}, "1 nodes × 2 processes"),
+        ({"nodes": 2, "processesPerNode": 2}, None),
+        ({"nodes": 1, "processesPerNode": "auto"}, None),
+    ],
+)
+def test_processes_that_a_recipe_cannot_divide_are_refused_before_any_pod(make_world, spec, size):
+    params = {"parallel": "fsdp", "tensor_parallel": 2, "pipeline_stages": 2}
+    world = make_world(recipe={"name": "image-classification", "params": params}, **spec)
+    world.settle()
+    assert (world.job.status.phase == "Failed") == (size is not None)
+    if size:
+        assert world.pods == {}
+        assert f"{size} cannot be divided into pipeline_stages 2 × tensor_parallel 2" in world.job.status.message
 
 
 def test_a_refused_template_is_told_and_not_hammered(world):

@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as serialized
-from torch import nn
+from torch import Tensor
 
 from paceline_trainer.task import Evaluation
 
 WEIGHTS, MANIFEST, REPORT_JSON, REPORT_MD = "model.safetensors", "manifest.json", "report.json", "report.md"
 
 
-def save(folder: Path, model: nn.Module, facts: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+def save(folder: Path, state: dict[str, Tensor], facts: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     """Writes the folder and returns its manifest: ``facts``, the weights' sha256 and the number of parameters.
 
-    An earlier result in the same place is replaced. Raises OSError where the disk is full or read-only.
+    ``state``: weights by name, contiguous, on the CPU. An earlier result in the same place is replaced. Raises OSError where
+    the disk is full or read-only.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # Not save_file(): the file it makes has mode 0600, which hides the model from a pod of another user.
     weights = serialized(state)
     _partial(folder, WEIGHTS).write_bytes(weights)
@@ -32,7 +32,7 @@ def save(folder: Path, model: nn.Module, facts: dict[str, Any], report: dict[str
         "format": "safetensors",
         "weights": WEIGHTS,
         "sha256": hashlib.sha256(weights).hexdigest(),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(weight.numel() for weight in state.values()),
         "torch": torch.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,

@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,13 @@ class World:
             tensor = tensor.to(self.device)
             dist.all_reduce(tensor)
         return tensor.cpu()
+
+    def gather(self, value: T) -> list[T]:
+        """Every process's value by rank, in every process; pickled, so for small things."""
+        values: list[T] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The training loop: data parallel, exact whatever the number of processes.
+"""The training loop, exact whatever the number of processes and however the model is spread over them.
 
-The loss of a step is the mean over the *global* batch. DDP averages gradients over processes, so each process scales its
-part by world size / global batch size: uneven shards then weigh as they should, and two processes give the losses of one.
+The loss of a step is the mean over the *global* batch. Replicas average their gradients, so each scales its part by their
+number / global batch size: uneven shards then weigh as they should, and two processes give the losses of one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
 
 from paceline_trainer.data import batches_per_epoch, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
+from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import Training
 from paceline_trainer.task import Arrays, Evaluation, Task
 
@@ -62,7 +62,7 @@ class Step:
 class Trained:
     """A run in memory. ``losses`` is of each step, those before a resume too; ``seconds`` is of this process."""
 
-    model: nn.Module
+    spread: Spread
     optimizer: Optimizer
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -72,6 +72,12 @@ def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
     if params.optimizer == "sgd":
         return SGD(model.parameters(), lr=params.lr, momentum=0.9, weight_decay=params.weight_decay)
     return AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+
+
+def begin(task: Task, params: Training, world: World, dtype: torch.dtype = torch.float32) -> Trained:
+    """A fresh model, spread over the processes, and its optimizer. Raises LayoutError where it cannot be spread as asked."""
+    spread = Spread(task.model().to(world.device, dtype), task.losses, params, world, params.batch_size)
+    return Trained(spread, make_optimizer(spread.model, params))
 
 
 def total_steps(samples: int, params: Training) -> int:
@@ -95,20 +101,19 @@ def train(
 
     ``wishes`` is asked for this process's at each step (numbered from 1); they travel with the loss, at no further message.
     """
-    wrapped = DistributedDataParallel(result.model) if world.size > 1 else result.model
+    spread = result.spread
     total, began, resumed_at = total_steps(len(data), params), time.monotonic(), len(result.losses)
     start = position(resumed_at, len(data), params.batch_size)
     samples = start.samples
     for epoch in range(start.epoch, params.epochs):
         batches = global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size)
         for batch in batches[start.batch if epoch == start.epoch else 0 :]:
-            loss_sum = _local_loss(task, wrapped, data, shard(batch, world.rank, world.size), world)
             result.optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss_sum * (world.size / len(batch)))
+            loss_sum = _backward(spread, data, batch, world)
             result.optimizer.step()
             done = len(result.losses) + 1
             mine = wishes(done)
-            told = torch.tensor([float(loss_sum.detach()), float(mine.stop), float(mine.save)], dtype=torch.float64)
+            told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
             loss, stop, save = world.sum(told).tolist()
             result.losses.append(loss / len(batch))
             samples += len(batch)
@@ -124,25 +129,27 @@ def train(
             )
 
 
-def _local_loss(task: Task, model: nn.Module, data: Arrays, mine: Tensor, world: World) -> Tensor:
-    """Summed loss of this process's samples. Without any it still takes part: DDP waits for every process's backward."""
-    weight = 1.0
-    if len(mine) == 0:
-        mine, weight = torch.zeros(1, dtype=torch.int64), 0.0
-    inputs, targets = data.inputs[mine].to(world.device), data.targets[mine].to(world.device)
-    return task.losses(model(inputs), targets).sum() * weight
+def _backward(spread: Spread, data: Arrays, batch: Tensor, world: World) -> float:
+    """Gradients of a global batch; the summed loss of the samples that this process counts."""
+    mine = shard(batch, spread.data_rank, spread.layout.data)
+    # A replica without any still takes part with one that weighs nothing: the others wait for its backward.
+    seen, weight = (mine, 1.0) if len(mine) else (batch[:1], 0.0)
+    loss = spread.backward(data.inputs[seen].to(world.device), data.targets[seen].to(world.device), weight / len(batch))
+    return float(loss) * weight if spread.counts else 0.0
 
 
 @torch.no_grad()
-def evaluate(task: Task, model: nn.Module, data: Arrays, world: World, batch_size: int = 512) -> Evaluation:
-    """Exact over the whole split: every sample is counted once, by whichever process has it."""
-    model.eval()
-    sums: Tensor | None = None
-    for batch in torch.split(shard(torch.arange(len(data)), world.rank, world.size), batch_size):
-        outputs = model(data.inputs[batch].to(world.device)).cpu()
-        part = task.statistics(outputs, data.targets[batch])
-        sums = part if sums is None else sums + part
-    if sums is None or len(data) < world.size:
-        raise ValueError(f"{len(data)} evaluation samples cannot be shared by {world.size} processes")
-    model.train()
-    return task.evaluation(world.sum(sums))
+def evaluate(task: Task, spread: Spread, data: Arrays, world: World) -> Evaluation:
+    """Exact over the whole split: every sample is counted once, by whichever process has it. All processes call it together."""
+    spread.model.eval()
+    mine_so_far: Tensor | None = None
+    for batch in torch.split(torch.arange(len(data)), spread.evaluation_batch):
+        mine = shard(batch, spread.data_rank, spread.layout.data)
+        seen = mine if len(mine) else batch[:1]
+        outputs = spread.outputs(data.inputs[seen].to(world.device), data.targets[seen].to(world.device))
+        if outputs is not None and spread.counts:
+            part = task.statistics(outputs.cpu()[: len(mine)], data.targets[mine])
+            mine_so_far = part if mine_so_far is None else mine_so_far + part
+    spread.model.train()
+    parts = [part for part in world.gather(mine_so_far) if part is not None]
+    return task.evaluation(torch.stack(parts).sum(0))

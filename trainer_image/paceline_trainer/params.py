@@ -1,6 +1,7 @@
 """Parameters of a recipe: a frozen dataclass whose fields carry description and bounds, and the JSON Schema made of it.
 
-Imports nothing heavy: the schemas are published without torch.
+Combinations that cannot work are refused by both who read the schema (the operator) and parse(), in the same words. Imports
+nothing heavy: the schemas are published without torch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,25 @@ T = TypeVar("T")
 _JSON_TYPES: dict[type, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Values that cannot go together: where every named parameter is ``when`` says (the value itself, or MANY), and why."""
+
+    when: Mapping[str, Any]
+    because: str
+
+    def applies(self, values: Mapping[str, Any]) -> bool:
+        return all(values[name] > 1 if wanted is MANY else values[name] == wanted for name, wanted in self.when.items())
+
+    def schema(self) -> dict[str, Any]:
+        found = {name: {"exclusiveMinimum": 1} if is_ is MANY else {"const": is_} for name, is_ in self.when.items()}
+        return {"not": {"properties": found, "required": list(found)}, "description": self.because}
+
+
+# In a Refusal: more than 1.
+MANY = object()
+
+
 class ParamError(ValueError):
     """A parameter is unknown or out of bounds; the message names it and what is allowed."""
 
@@ -23,7 +43,7 @@ def param(
     *,
     minimum: float | None = None,
     maximum: float | None = None,
-    choices: tuple[str, ...] | None = None,
+    choices: tuple[Any, ...] | None = None,
 ) -> Any:
     """A dataclass field of a recipe's parameters."""
     bounds = {"minimum": minimum, "maximum": maximum, "enum": list(choices) if choices else None}
@@ -32,7 +52,8 @@ def param(
 
 
 def schema(params: type) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a parameter class; its docstring's first line is the description."""
+    """JSON Schema (draft 2020-12) of a parameter class; its docstring's first line is the description. To be applied to
+    parameters with the defaults filled in. The number of processes must be a multiple of ``processesAreMultipleOf``'s product."""
     hints = get_type_hints(params)
     properties = {
         field.name: {"type": _JSON_TYPES[hints[field.name]], **field.metadata, "default": field.default}
@@ -44,6 +65,8 @@ def schema(params: type) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
+        "allOf": [refusal.schema() for refusal in getattr(params, "refusals", ())],
+        "processesAreMultipleOf": list(getattr(params, "divided_by", ())),
     }
 
 
@@ -55,7 +78,11 @@ def parse(params: type[T], values: Mapping[str, Any]) -> T:
             raise ParamError(f"params.{name}: unknown; there are: {', '.join(sorted(properties))}")
         _check(name, value, properties[name])
     hints = get_type_hints(params)
-    return params(**{name: float(value) if hints[name] is float else value for name, value in values.items()})
+    made = params(**{name: float(value) if hints[name] is float else value for name, value in values.items()})
+    for refusal in getattr(params, "refusals", ()):
+        if refusal.applies({name: getattr(made, name) for name in refusal.when}):
+            raise ParamError(f"params.{next(iter(refusal.when))}: {refusal.because}")
+    return made
 
 
 def _check(name: str, value: Any, rule: Mapping[str, Any]) -> None:
@@ -73,4 +100,4 @@ def _check(name: str, value: Any, rule: Mapping[str, Any]) -> None:
     if "maximum" in rule and value > rule["maximum"]:
         raise ParamError(f"params.{name}: must be at most {rule['maximum']}, not {value}")
     if "enum" in rule and value not in rule["enum"]:
-        raise ParamError(f"params.{name}: must be one of {', '.join(rule['enum'])}, not {value!r}")
+        raise ParamError(f"params.{name}: must be one of {', '.join(map(str, rule['enum']))}, not {value!r}")

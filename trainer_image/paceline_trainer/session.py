@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from paceline_trainer import recipes
 from paceline_trainer.data import Position, batches_per_epoch, position
 from paceline_trainer.distributed import World
 from paceline_trainer.distributed import world as open_world
-from paceline_trainer.loop import Step, Trained, Wishes, evaluate, make_optimizer, total_steps, train
+from paceline_trainer.loop import Step, Wishes, begin, evaluate, total_steps, train
 from paceline_trainer.progress import Activity, Reporter, payload
 from paceline_trainer.task import Evaluation, Task
 from paceline_trainer.termination import PeerLeft, Termination, end
@@ -56,8 +57,7 @@ class Session:
         self._data, self._held_out = self._task.splits()
         self._total = total_steps(len(self._data), params)
         self._figures = {"current_step": 0, "total_steps": self._total}
-        model = self._task.model().to(world.device)
-        self._result = Trained(model, make_optimizer(model, params))
+        self._result = begin(self._task, params, world)
         self._say(f"recipe={name} params={json.dumps(dataclasses.asdict(params))}")
         sizes = f"train={len(self._data)} eval={len(self._held_out)}"
         self._say(f"world={world.size} backend={world.backend} device={world.device.type} {sizes}")
@@ -146,14 +146,15 @@ class Session:
     def finish(self, output: Path) -> None:
         """Evaluates and saves the model."""
         self._report("evaluating")
-        evaluation = evaluate(self._task, self._result.model, self._held_out, self._world)
-        if not self._world.main:
+        evaluation = evaluate(self._task, self._result.spread, self._held_out, self._world)
+        weights = self._result.spread.full_state()
+        if weights is None:
             return
-        model = self._save_model(output, evaluation)
+        model = self._save_model(output, weights, evaluation)
         self._figures |= {f"eval_{key}": value for key, value in evaluation.metrics.items()}
         self._reporter.close(self._body("evaluating", percent=100, eta_seconds=0, model=model))
 
-    def _save_model(self, output: Path, evaluation: Evaluation) -> dict[str, Any]:
+    def _save_model(self, output: Path, weights: dict[str, Tensor], evaluation: Evaluation) -> dict[str, Any]:
         """Writes and prints what came of it; the model as the final progress report says it."""
         from paceline_trainer import artifact
 
@@ -172,7 +173,7 @@ class Session:
             "losses": losses,
             **evaluation.details,
         }
-        manifest = artifact.save(output, self._result.model, facts, report)
+        manifest = artifact.save(output, weights, facts, report)
         self._say(artifact.summary(evaluation))
         self._say(f"model: {output / artifact.WEIGHTS} (sha256 {manifest['sha256']})")
         return {
@@ -191,7 +192,7 @@ class Session:
     def _state(self) -> Any:
         from paceline_trainer.checkpoint import State
 
-        return State(self._result.model, self._result.optimizer, losses=self._result.losses)
+        return State(self._result.spread.model, self._result.optimizer, losses=self._result.losses)
 
     def _say(self, words: str) -> None:
         if self._world.main:

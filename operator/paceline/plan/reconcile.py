@@ -14,7 +14,7 @@ from paceline.plan import causes, deadlines, elastic, failure, nodes, recovery, 
 from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, Plan
 from paceline.plan.draft import Draft
 from paceline.plan.observed import Observed
-from paceline.plan.recipes import Catalogue, complaint
+from paceline.plan.recipes import Catalogue, complaint, undivided
 from paceline.plan.recovery import not_running
 from paceline.plan.sizes import nnodes, sizes
 from paceline.render.names import worker_selector
@@ -119,7 +119,7 @@ def _4_suspend_when_asked(d: Draft) -> bool:
 
 def _5_refuse_an_invalid_recipe(d: Draft, recipes: Catalogue) -> bool:
     recipe = d.job.spec.recipe
-    wrong = complaint(recipe, recipes) if recipe else None
+    wrong = (complaint(recipe, recipes) or undivided(d.job.spec, recipes)) if recipe else None
     if wrong is None:
         return False
     _end(d, c.FAILED, Reason.INVALID_RECIPE, wrong)

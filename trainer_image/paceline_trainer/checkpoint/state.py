@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 _MIX = 1_000_003
+# The optimizer's state parameter by parameter: a pipeline's stages then have different keys, never different values of one key.
+_BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
 @dataclass
@@ -32,8 +34,8 @@ class State:
     losses: list[float] = field(default_factory=list)
 
     def tree(self, rank: int, *, with_random: bool = True) -> dict[str, Any]:
-        """Tensors of this process and what is not a tensor; the same keys in every process, except for ``random``."""
-        model, optimizer = get_state_dict(self.model, self.optimizer)
+        """Tensors of this process and what is not a tensor; a parameter's key is the same in every process that has it."""
+        model, optimizer = get_state_dict(self.model, self.optimizer, options=_BY_NAME)
         tree: dict[str, Any] = {
             "model": model,
             "optimizer": optimizer,
@@ -50,7 +52,13 @@ class State:
 
     def load(self, tree: dict[str, Any], rank: int) -> None:
         """From a tree of ``tree()``'s form, filled by DCP."""
-        set_state_dict(self.model, self.optimizer, model_state_dict=tree["model"], optim_state_dict=tree["optimizer"])
+        set_state_dict(
+            self.model,
+            self.optimizer,
+            model_state_dict=tree["model"],
+            optim_state_dict=tree["optimizer"],
+            options=_BY_NAME,
+        )
         self.losses[:] = tree["losses"].tolist()
         if self.scheduler is not None:
             self.scheduler.load_state_dict(tree["scheduler"].value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from paceline_trainer.parallel.plan import Plan
 from paceline_trainer.params import param
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Plan):
     """What every recipe takes."""
 
     epochs: int = param(10, "Passes over the training data.", minimum=1, maximum=10_000)
@@ -29,6 +30,8 @@ class Training:
 class LinearRegression(Training):
     """Linear regression on scikit-learn's diabetes data (442 patients, 10 features)."""
 
+    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1,))
+    pipeline_stages: int = param(1, "Processes that have some of the layers each, one behind the other.", choices=(1,))
     lr: float = param(0.05, "Learning rate.", minimum=1e-8, maximum=100.0)
 
 
@@ -36,11 +39,16 @@ class LinearRegression(Training):
 class ImageClassification(Training):
     """A 28×28 ten-class CNN on scikit-learn's digits (1,797 images, scaled up from 8×8)."""
 
+    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1, 2, 4, 8, 16))
+    pipeline_stages: int = param(
+        1, "Processes that have some of the layers each, one behind the other.", choices=(1, 2, 4)
+    )
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
 
 
-# What may change when a run goes on from a checkpoint; any other parameter shapes the model, its state or the data's order.
-MAY_CHANGE = {"epochs", "lr", "weight_decay"}
+# What may change when a run goes on from a checkpoint, how it is spread over processes too; any other parameter shapes the model,
+# its state or the data's order.
+MAY_CHANGE = {"epochs", "lr", "weight_decay"} | {field.name for field in fields(Plan)}
 
 PARAMS: dict[str, type[Training]] = {
     "image-classification": ImageClassification,

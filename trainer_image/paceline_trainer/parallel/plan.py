@@ -1,0 +1,47 @@
+"""How a run is spread over its processes: the parameters, which every recipe takes. Loads without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from paceline_trainer.params import MANY, Refusal, param
+
+AGGREGATIONS = ("none", "fp16", "bf16", "powersgd")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is not divided by pipeline and tensor is data parallel."""
+
+    divided_by: ClassVar = ("pipeline_stages", "tensor_parallel")
+    refusals: ClassVar = (
+        Refusal({"tensor_parallel": MANY, "parallel": "ddp"}, "replicas of divided layers need parallel: fsdp"),
+        *(
+            Refusal({"aggregation": how, "parallel": "fsdp"}, f"{how} needs parallel: ddp, which sends whole gradients")
+            for how in AGGREGATIONS[1:]
+        ),
+        Refusal(
+            {"accumulate": MANY, "pipeline_stages": MANY},
+            "a pipeline accumulates over its microbatches already: set microbatches instead, and accumulate to 1",
+        ),
+    )
+
+    parallel: str = param(
+        "ddp", "Data-parallel processes hold all weights (ddp) or a part each (fsdp).", choices=("ddp", "fsdp")
+    )
+    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", minimum=1, maximum=64)
+    pipeline_stages: int = param(
+        1, "Processes that have some of the layers each, one behind the other.", minimum=1, maximum=64
+    )
+    microbatches: int = param(4, "Parts of a batch that are in a pipeline at the same time.", minimum=1, maximum=256)
+    accumulate: int = param(
+        1, "Parts of a batch that are computed one after the other, to save memory.", minimum=1, maximum=1024
+    )
+    aggregation: str = param("none", "What gradients are turned into to be sent (ddp only).", choices=AGGREGATIONS)
+    powersgd_rank: int = param(
+        1, "Rank of PowerSGD's approximation: higher is closer, and more bytes.", minimum=1, maximum=64
+    )
+    bucket_mb: int = param(
+        25, "Gradients are sent in buckets of this size, while backward goes on (ddp only).", minimum=1, maximum=1024
+    )

@@ -1,0 +1,107 @@
+"""A model spread over processes: one way to run a step, whatever the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+
+from paceline_trainer.distributed import World
+from paceline_trainer.parallel import data_parallel, tensor_parallel
+from paceline_trainer.parallel.layout import DATA, PIPELINE, TENSOR, Layout, layout
+from paceline_trainer.parallel.pipeline import Pipeline, cut
+from paceline_trainer.parallel.plan import Plan
+
+Losses = Callable[[Tensor, Tensor], Tensor]
+EVALUATION_BATCH = 512
+
+
+class Spread:
+    """The model as this process holds it. ``model`` has its parameters, for optimizer and checkpoint, under their own names."""
+
+    def __init__(self, model: nn.Module, losses: Losses, plan: Plan, world: World, batch_size: int) -> None:
+        """``batch_size``: samples of a step over all processes. Raises LayoutError where the plan does not fit."""
+        self.layout: Layout = layout(world.size, plan.pipeline_stages, plan.tensor_parallel)
+        sharded = plan.parallel == "fsdp"
+        self._losses, self._accumulate, self._device = losses, plan.accumulate, world.device
+        self._pipeline: Pipeline | None = None
+        self._stages: dist.ProcessGroup | None = None
+        self._batch_size, self._main = batch_size, world.main
+        self.model = self._module = model
+        self.data_rank, self.counts = 0, True
+        if world.size == 1:
+            return
+        mesh = self.layout.mesh(world.device.type)
+        self.data_rank = mesh[DATA].get_local_rank()
+        if self.layout.pipeline > 1:
+            cut(model, mesh[PIPELINE].get_local_rank(), self.layout.pipeline)
+        if self.layout.tensor > 1:
+            tensor_parallel.divide(model, mesh[TENSOR])
+        self._module = self._replicas(model, mesh, plan, sharded=sharded)
+        if self.layout.pipeline > 1:
+            share = -(-batch_size // self.layout.data)
+            self._stages = mesh[PIPELINE].get_group()
+            self._pipeline = Pipeline(self._module, self._stages, world.device, losses, share, plan.microbatches)
+        # Of processes that see the same samples one adds their losses and metrics up.
+        self.counts = mesh[TENSOR].get_local_rank() == 0 and (self._pipeline is None or self._pipeline.last)
+
+    def _replicas(self, model: nn.Module, mesh: DeviceMesh, plan: Plan, *, sharded: bool) -> nn.Module:
+        if self.layout.data == 1:
+            return model
+        if sharded:
+            data_parallel.shard(model, mesh[DATA])
+            return model
+        return data_parallel.replicate(
+            model, mesh[DATA], bucket_mb=plan.bucket_mb, aggregation=plan.aggregation, rank=plan.powersgd_rank
+        )
+
+    def backward(self, inputs: Tensor, targets: Tensor, weight: float) -> Tensor:
+        """Forward and backward of this replica's part (B, …) of a global batch; its summed loss, detached.
+
+        ``weight`` is each sample's: with 1 / global batch size, the gradients are those of the mean over the global batch
+        afterwards, whatever part of it each replica had.
+        """
+        # Replicas average their gradients; what is wanted is the sum.
+        scale = self.layout.data * weight
+        if self._pipeline is not None:
+            return self._pipeline.backward(inputs, targets, scale)
+        parts = list(zip(inputs.tensor_split(self._accumulate), targets.tensor_split(self._accumulate), strict=True))
+        parts = [part for part in parts if len(part[0])] or parts[:1]
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        for part in parts[:-1]:
+            with data_parallel.unsynchronised(self._module):
+                total += self._one(*part, scale)
+        return total + self._one(*parts[-1], scale)
+
+    def _one(self, inputs: Tensor, targets: Tensor, scale: float) -> Tensor:
+        loss = self._losses(self._module(inputs), targets).sum()
+        torch.autograd.backward(loss * scale)
+        return loss.detach()
+
+    @torch.no_grad()
+    def outputs(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
+        """The model's outputs (B, …) for evaluation; None on a pipeline's stages before the last."""
+        if self._pipeline is not None:
+            return self._pipeline.outputs(inputs, targets)
+        found: Tensor = self._module(inputs)
+        return found
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Samples that outputs() is given at most, over all replicas; in a pipeline a step's, whose shapes its stages know."""
+        return self._batch_size if self._pipeline is not None else EVALUATION_BATCH * self.layout.data
+
+    def full_state(self) -> dict[str, Tensor] | None:
+        """The whole model's weights on the CPU, in rank 0 (else None). All processes call it together."""
+        state = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True))
+        own = {name: cast("Tensor", value).detach().cpu().contiguous() for name, value in state.items()}
+        if self._stages is not None:
+            parts: list[dict[str, Tensor]] | None = [{}] * self._stages.size() if self._stages.rank() == 0 else None
+            dist.gather_object(own, parts, group=self._stages, group_dst=0)
+            own = {name: value for part in parts or [] for name, value in part.items()}
+        return own if self._main else None
