@@ -262,7 +262,7 @@ def names_of(listing: str) -> dict[str, str]:
 
 
 def nameless(there: dict[str, str]) -> list[str]:
-    """Images that only the kubelet's runtime still knows, by their id: with them an earlier build's layers would stay for ever."""
+    """Images that only the kubelet's runtime still knows, by their id: with them an earlier build's layers would stay."""
     named = {digest for name, digest in there.items() if not name.startswith("sha256:")}
     return [name for name, digest in there.items() if name.startswith("sha256:") and digest not in named]
 
