@@ -251,12 +251,20 @@ def load(ref: str, node: str, ctr: list[str], disk: Path, in_use: set[str]) -> N
     for old in _older(ref, list(there)):
         if old not in in_use:
             run(*ctr, "images", "rm", old)
+    for old in nameless(names_of(run(*ctr, "images", "ls"))):
+        run(*ctr, "images", "rm", old)
 
 
 def names_of(listing: str) -> dict[str, str]:
     """Image name -> digest of its manifest, from what `ctr images ls` prints (name, media type, digest, …)."""
     rows = (line.split() for line in listing.splitlines()[1:])
     return {row[0]: row[2] for row in rows}
+
+
+def nameless(there: dict[str, str]) -> list[str]:
+    """Images that only the kubelet's runtime still knows, by their id: with them an earlier build's layers would stay."""
+    named = {digest for name, digest in there.items() if not name.startswith("sha256:")}
+    return [name for name, digest in there.items() if name.startswith("sha256:") and digest not in named]
 
 
 def loaded(ref: str, there: dict[str, str]) -> bool:

@@ -57,9 +57,10 @@ def training(namespace: str) -> Iterator[Callable[..., Training]]:
 
     yield make
     faults.mend_nodes()
+    faults.spread_operators()
     for run in made:
-        print(json.dumps(run.status()))
-        kubectl("delete", "tj", run.name, "-n", namespace, "--timeout=120s")
+        print(kubectl("get", "tj", run.name, "-n", namespace, "-o", "jsonpath={.status}", "--ignore-not-found"))
+        kubectl("delete", "tj", run.name, "-n", namespace, "--timeout=120s", "--ignore-not-found")
         selector = f"paceline.dev/job-name={run.name}"
         wait("nothing of it is left", lambda: not get("pods,services", namespace=namespace, selector=selector), 120)  # noqa: B023
 

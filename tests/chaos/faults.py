@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from devcluster import paths
 from devcluster.process import Process
 from tests.chaos.training import Training
 from tests.e2e.conftest import SYSTEM, leader
-from tests.kube import ROOT, condition, get, kubectl, wait
+from tests.kube import ROOT, RefusedError, condition, get, kubectl, wait
 
 # In the pod: signals the training process, which is found by its environment.
 _SIGNAL = """
@@ -30,20 +31,15 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 """
 
 
-# The same, but the kernel chooses it: the process is first in line, and another one of the pod takes all memory that there is.
+# In the pod: processes that take all memory that there is, until the kernel has ended the container.
 _EAT = """
-import os
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    try:
-        env = open(f"/proc/{pid}/environ", "rb").read().split(b"\\0")
-        if b"LOCAL_RANK=0" in env:
-            open(f"/proc/{pid}/oom_score_adj", "w").write("1000")
-            training = pid
-    except OSError:
-        continue
-blocks = []
-while os.path.exists(f"/proc/{training}"):
-    blocks.append(bytearray(b"x") * 2**24)
+import os, time
+while True:
+    if os.fork() == 0:
+        eaten = bytearray(b"x") * 2**26
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.05)
 """
 
 
@@ -64,9 +60,9 @@ def crash_process(run: Training) -> None:
 
 
 def run_out_of_memory(run: Training) -> None:
-    """The kernel kills the training process (and then, it may be, who ate the memory)."""
-    eater = ["kubectl", "exec", run.pod(1), "-n", run.namespace, "-c", "trainer", "--", "python3", "-c", _EAT]
-    subprocess.run(eater, check=False, capture_output=True)
+    """The kernel kills one process after the other, the container's first one too."""
+    with contextlib.suppress(RefusedError):  # it is killed as well
+        kubectl("exec", run.pod(1), "-n", run.namespace, "-c", "trainer", "--", "python3", "-c", _EAT)
 
 
 def delete_worker(run: Training) -> None:
@@ -100,6 +96,7 @@ def cut_node(run: Training) -> None:
 def heal_node(node: str) -> None:
     """Until its kubelet has told the API server again: what it still ran is ended by then, or trying to go on."""
     devcluster("node", "heal", node)
+    devcluster("node", "start", node)
     wait(f"{node} is Ready", lambda: condition(get("node", node)["status"], "Ready").get("status") == "True", 90)
 
 
@@ -124,6 +121,13 @@ def mend_nodes() -> None:
             kubectl("taint", "node", name, "karpenter.sh/disrupted-")
 
 
+def spread_operators() -> None:
+    """One on each node, as they were at first: both come to what is left of two nodes, and stay there."""
+    if len({pod["spec"]["nodeName"] for pod in operators()}) == 1:
+        kubectl("delete", "pod", operators()[0]["metadata"]["name"], "-n", SYSTEM)
+    kubectl("rollout", "status", "deployment/paceline", "-n", SYSTEM, "--timeout=120s")
+
+
 def spoil_newest_checkpoint(run: Training) -> None:
     """A process dies, and half of a file of the newest checkpoint is gone: the one before is to go on from."""
     kill_process(run)
@@ -134,11 +138,24 @@ def spoil_newest_checkpoint(run: Training) -> None:
 
 
 def kill_operators(run: Training) -> None:
-    """SIGKILL to the leader, and then to who has taken over."""
-    for _ in range(2):
-        old = leader()
-        _kill_all_of(get("pod", old, SYSTEM)["metadata"]["uid"])
-        wait("another one leads", lambda old=old: leader() not in (old, ""), 60)
+    """SIGKILL to the leader, and to the other one when that is back."""
+    first = leader()
+    for pod in sorted(operators(), key=lambda pod: pod["metadata"]["name"] != first):
+        name, restarts = pod["metadata"]["name"], pod["status"]["containerStatuses"][0]["restartCount"]
+        _kill_all_of(pod["metadata"]["uid"])
+
+        def back(name: str = name, restarts: int = restarts) -> bool:
+            now = get("pod", name, SYSTEM)["status"]
+            return (
+                now["containerStatuses"][0]["restartCount"] > restarts and condition(now, "Ready")["status"] == "True"
+            )
+
+        wait(f"{name} is back", back, 90)
+
+
+def operators() -> list[Any]:
+    found: list[Any] = get("pods", namespace=SYSTEM, selector="app.kubernetes.io/name=paceline")
+    return found
 
 
 def _kill_all_of(pod_uid: str) -> None:

@@ -48,6 +48,7 @@ def test_the_rights_are_these():
         "/pods/log": {"get"},
         "/services": {"create"},
         "/nodes": {"list", "watch"},
+        "/events": {"list"},
         "events.k8s.io/events": {"create"},
         "authentication.k8s.io/tokenreviews": {"create"},
     }

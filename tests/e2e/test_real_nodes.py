@@ -52,6 +52,15 @@ def test_an_invalid_image_name_fails_at_once(namespace):
     assert condition(found, "Failed")["reason"] == "ImageError"
 
 
+def test_a_volume_that_cannot_be_mounted_says_why(namespace):
+    volumes = {"spec": {"volumes": [{"name": "data", "secret": {"secretName": "nope"}}]}}
+    apply(job("no-secret", namespace, template=volumes, deadlines={"startupSeconds": 30}))
+    found = wait_phase("no-secret", namespace, "Failed", seconds=90)
+    assert condition(found, "Failed")["reason"] == "StartupTimeout"
+    assert found["lastFailure"]["cause"] == "StartupTimeout"
+    assert 'secret "nope" not found' in found["lastFailure"]["message"]
+
+
 def test_an_unschedulable_job_says_why(namespace):
     apply(job("no-room", namespace, resources={"limits": {"nvidia.com/gpu": 8}}))
     found = wait(

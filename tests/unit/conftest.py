@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from paceline.api.trainingjob import TrainingJob
-from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, DeletePod, Plan, ReadLog
+from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, DeletePod, Plan, ReadEvents, ReadLog
 from paceline.plan.observed import Container, NodeRecord, Observed, PodRecord
 from paceline.plan.reconcile import plan
 from paceline.render import names
@@ -53,6 +53,7 @@ class World:
         self.events: list[str] = []
         self.made: list[CreateWorker] = []
         self.printed: dict[str, str] = {}  # ends of logs by pod name
+        self.warned: dict[str, str] = {}  # newest warnings by pod name
         self.graces: dict[str, int | None] = {}
         for name in ("n1", "n2", "n3", "n4"):
             self.set_node(name)
@@ -84,6 +85,9 @@ class World:
                     self.seen = replace(
                         self.seen, logs={**self.seen.logs, action.uid: self.printed.get(action.name, "")}
                     )
+                case ReadEvents():
+                    said = self.now, self.warned.get(action.name, "")
+                    self.seen = replace(self.seen, warnings={**self.seen.warnings, action.uid: said})
                 case DeleteJob():
                     self.job_deleted = True
                 case _:
@@ -94,9 +98,9 @@ class World:
     def settle(self) -> Plan:
         """Reconcile until nothing changes."""
         for _ in range(20):
-            before = (self.job.status, dict(self.pods), self.seen.logs)
+            before = (self.job.status, dict(self.pods), self.seen.logs, self.seen.warnings)
             decided = self.step()
-            if (self.job.status, self.pods, self.seen.logs) == before:
+            if (self.job.status, self.pods, self.seen.logs, self.seen.warnings) == before:
                 return decided
         raise AssertionError(f"no fixed point: {self.job.status}")
 

@@ -86,6 +86,16 @@ def test_an_import_that_was_cut_short_is_done_again():
     assert images.loaded(ref, before | {images.released(ref): "sha256:new"})
 
 
+def test_an_earlier_build_goes_with_the_name_that_the_runtime_gave_it():
+    there = {
+        "localhost/x:new": "sha256:m2",
+        "sha256:c2": "sha256:m2",
+        "sha256:c1": "sha256:m1",
+        "localhost/y:1": "sha256:m3",
+    }
+    assert images.nameless(there) == ["sha256:c1"]
+
+
 def lay_out(folder, *refs):
     """An OCI layout as builds leave it: one layer that all share and one thin layer each. Returns the thin blobs."""
     store = folder / "blobs/sha256"

@@ -27,7 +27,7 @@ def test_it_starts_with_what_there_is_room_for(make_world):
     world = make_world(nodes=3, elastic=FREE)
     world.settle()
     assert world.made[0].nnodes == (1, 4)
-    run(world, "job-1-0-0", "job-1-2-0")
+    run(world, "job-rdzv", "job-1-0-0", "job-1-2-0")
     no_room(world, "job-1-1-0")
     decided = world.settle()
     assert (world.job.status.phase, decided.wake_at) == (

@@ -104,9 +104,11 @@ def test_why_it_waits_is_said_in_the_schedulers_words(world):
 def test_an_image_that_cannot_be_pulled_is_named_and_then_given_up(make_world):
     world = make_world(deadlines={"startupSeconds": 60})
     world.settle()
-    world.schedule_all()
+    world.run_all()
     world.change(
-        "job-1-0-0", container=Container(waiting_reason="ErrImagePull", waiting_message="no such image: nope:1")
+        "job-1-0-0",
+        phase="Pending",
+        container=Container(waiting_reason="ErrImagePull", waiting_message="no such image: nope:1"),
     )
     decided = world.settle()
     assert world.condition("Running") == ("False", "ImageError")
@@ -117,6 +119,28 @@ def test_an_image_that_cannot_be_pulled_is_named_and_then_given_up(make_world):
     assert world.job.status.phase == "Failed"
     assert world.condition("Failed") == ("True", "StartupTimeout")
     assert "nope:1" in world.job.status.message
+
+
+def test_a_pod_that_does_not_start_is_explained_by_its_events(make_world):
+    world = make_world(deadlines={"startupSeconds": 60})
+    world.settle()
+    world.schedule_all()
+    assert world.settle().wake_at == world.now + 20
+    world.warned["job-1-0-0"] = 'FailedMount: MountVolume.SetUp failed for volume "data": secret "nope" not found'
+    world.now += 20
+    world.settle()
+    assert world.condition("Running") == ("False", "WaitingForPods")
+    assert world.job.status.message.endswith(
+        'pod job-1-0-0: FailedMount: MountVolume.SetUp failed for volume "data": secret "nope" not found'
+    )
+    world.warned.clear()
+    world.now += 39
+    world.settle()
+    assert "nope" in world.job.status.message, "they are not read again before a minute is over"
+    world.now += 1
+    world.settle()
+    assert (world.job.status.phase, world.job.status.last_failure.cause) == ("Failed", "StartupTimeout")
+    assert "nope" in world.job.status.last_failure.message
 
 
 def test_waiting_for_a_node_does_not_count_as_starting(make_world):

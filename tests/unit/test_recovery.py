@@ -297,3 +297,22 @@ def test_suspended_says_which_step_is_saved(world):
     world.settle()
     assert world.job.status.checkpoint.last_step == 41
     assert world.job.status.message == "suspended; step 41 is saved"
+
+
+def test_a_store_that_is_still_ending_is_not_lost_once_more(make_world):
+    """A drain evicts it with its grace, and the next attempt's workers start faster than it ends."""
+    world = make_world()
+    world.start()
+    world.change("job-rdzv", deleting=True)
+    world.settle()
+    assert world.job.status.attempt == 2
+    world.run_all()
+    world.settle()
+    assert world.condition("Running")[0] == "False", "nobody can train yet: there is no store to meet at"
+    assert world.job.status.message == "2 of 2 workers run, and wait for the rendezvous pod to run"
+    assert (world.job.status.attempt, world.job.status.restarts.total) == (2, 1)
+    world.reap()
+    world.settle()
+    world.run_all()
+    world.settle()
+    assert (world.job.status.phase, world.job.status.attempt) == ("Running", 2)

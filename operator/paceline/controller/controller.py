@@ -19,7 +19,7 @@ from paceline.controller.metrics import Metrics
 from paceline.controller.queue import Queue
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
-from paceline.plan.actions import ReadLog
+from paceline.plan.actions import ReadEvents, ReadLog
 from paceline.plan.observed import NodeRecord, Observed, PodRecord, Report
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
@@ -134,6 +134,7 @@ class Controller:
         if before is not None and (after is None or after.uid != before.uid):
             mine.pop(before.uid, None)
             self._executor.logs.pop(before.uid, None)
+            self._executor.warnings.pop(before.uid, None)
         if after is not None:
             mine[after.uid] = after
         if not mine:
@@ -199,7 +200,7 @@ class Controller:
             decided = plan(job, self._observe(entry), now, self._recipes)
         for action in decided.actions:
             log.info("%s", action, extra={"job": key})
-        if any(isinstance(action, ReadLog) for action in decided.actions):
+        if any(isinstance(action, ReadLog | ReadEvents) for action in decided.actions):
             self.queue.add(key)  # what was read changes the plan
         await self._patch(entry, job, decided.status)
         if decided.wake_at is not None:
@@ -211,7 +212,10 @@ class Controller:
         pods = tuple(self._pods_of.get(entry.job.metadata.uid, {}).values())
         nodes = {p.node: node for p in pods if (node := self.nodes.get(p.node))}
         logs = {p.uid: text for p in pods if (text := self._executor.logs.get(p.uid)) is not None}
-        return Observed(pods, nodes, logs, entry.report, watching_since=self._began, refused=entry.refused)
+        warnings = {p.uid: said for p in pods if (said := self._executor.warnings.get(p.uid)) is not None}
+        return Observed(
+            pods, nodes, logs, entry.report, watching_since=self._began, refused=entry.refused, warnings=warnings
+        )
 
     def _expire_refusal(self, entry: Entry, now: float) -> None:
         if entry.refused and (

@@ -16,7 +16,16 @@ from paceline.api.trainingjob import TrainingJob
 from paceline.controller import records
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
-from paceline.plan.actions import Action, Announce, CreateRendezvous, CreateWorker, DeleteJob, DeletePod, ReadLog
+from paceline.plan.actions import (
+    Action,
+    Announce,
+    CreateRendezvous,
+    CreateWorker,
+    DeleteJob,
+    DeletePod,
+    ReadEvents,
+    ReadLog,
+)
 from paceline.plan.observed import PodRecord
 from paceline.render import pods as render
 from paceline.render.pods import Installation
@@ -38,6 +47,8 @@ class Executor:
         self._client, self._pods, self._here, self._clock = client, pods, here, clock
         # Ends of logs that were asked for, by pod uid; the controller forgets those of pods that are gone.
         self.logs: dict[str, str] = {}
+        # The same of events: when they were read, and the newest warning.
+        self.warnings: dict[str, tuple[float, str]] = {}
 
     async def run(self, job: TrainingJob, actions: Sequence[Action]) -> None:
         """All actions at once. Raises RefusedError, else the first error after all have ended."""
@@ -76,6 +87,8 @@ class Executor:
                 await self._delete_pod(f"{namespace}/pods/{action.name}", action)
             case ReadLog():
                 self.logs[action.uid] = await self._log(f"{namespace}/pods/{action.name}/log")
+            case ReadEvents():
+                self.warnings[action.uid] = self._clock(), await self._newest_warning(f"{namespace}/events", action.uid)
             case DeleteJob():
                 path = f"/apis/{API_VERSION}/namespaces/{job.metadata.namespace}/{PLURAL}/{job.metadata.name}"
                 options = {"propagationPolicy": "Background", "preconditions": {"uid": job.metadata.uid}}
@@ -123,6 +136,16 @@ class Executor:
             log.warning("log not read: %s", error)
             return ""
         return b"\n".join(lines).decode(errors="replace")
+
+    async def _newest_warning(self, path: str, uid: str) -> str:
+        """ "REASON: message" of a pod's newest event of type Warning; empty where there is none, or it cannot be had."""
+        try:
+            found = await self._client.get(path, fieldSelector=f"involvedObject.uid={uid},type=Warning")
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("events not read: %s", error)
+            return ""
+        newest = max(found["items"], key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "", default=None)
+        return f"{newest['reason']}: {newest['message']}" if newest else ""
 
     async def _gone_is_fine(self, call: Any) -> Json | None:
         try:

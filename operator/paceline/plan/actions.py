@@ -42,6 +42,14 @@ class ReadLog:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadEvents:
+    """What the kubelet says of a pod that does not start: a volume that cannot be mounted is told nowhere else."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """The job has outlived its ttlSecondsAfterFinished."""
 
@@ -55,7 +63,7 @@ class Announce:
     type: Literal["Normal", "Warning"] = "Normal"
 
 
-Action = CreateRendezvous | CreateWorker | DeletePod | ReadLog | DeleteJob | Announce
+Action = CreateRendezvous | CreateWorker | DeletePod | ReadLog | ReadEvents | DeleteJob | Announce
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ class Draft:
         return Gang.of(here, self.seen.nodes, self.job.spec.node_loss.detect_seconds, self.now)
 
     @property
+    def store_runs(self) -> bool:
+        """Is there a store to meet at? Without (an earlier attempt's may still be ending) workers run, and wait in vain."""
+        return any(p.running and not p.deleting for p in self.rendezvous)
+
+    @property
     def wanted(self) -> int:
         """Workers that the gang is to have now; the spec may have changed since, or the cluster have no room."""
         return self.status.nodes.desired if self.status.nodes else self.job.spec.nodes

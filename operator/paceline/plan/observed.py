@@ -134,3 +134,5 @@ class Observed:
     watching_since: float = 0.0
     # Why the API server refused a pod of this job, if it did: the template is the user's, and so is its mistake.
     refused: str = ""
+    # Of pods that do not start, by pod uid: when their events were read (Unix seconds), and the newest warning among them.
+    warnings: Mapping[str, tuple[float, str]] = field(default_factory=dict)

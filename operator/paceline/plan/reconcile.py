@@ -167,8 +167,8 @@ def _8_keep_deadlines(d: Draft) -> bool:
         return False
     live = d.gang.live
     late = deadlines.startup_ends_at(d.job, live, d.wanted)
-    if late is not None and not d.gang.whole(d.wanted) and d.now >= late:
-        _, message = waiting.why(live, d.wanted)
+    if late is not None and not (d.gang.whole(d.wanted) and d.store_runs) and d.now >= late:
+        _, message = waiting.why(live, d.wanted, d.seen.warnings)
         cause = waiting.cause(live)
         what = Failure(cause=cause, message=message, hint=causes.hint(cause), attempt=d.attempt, time=at(d.now))
         d.set(last_failure=what)
@@ -231,7 +231,8 @@ def _12_say_how_the_gang_is(d: Draft) -> None:
         if fewer or d.holds(c.DEGRADED):
             d.condition(c.DEGRADED, fewer, reason, message)
     enough = sizes(d.job.spec)
-    if gang.whole(d.wanted) or (enough.free and gang.running >= enough.smallest and d.status.running_time):
+    fewer_will_do = enough.free and gang.running >= enough.smallest and d.status.running_time is not None
+    if d.store_runs and (gang.whole(d.wanted) or fewer_will_do):
         if not d.holds(c.RUNNING):
             since = max(p.container.running_since or d.now for p in gang.live)
             d.set(running_time=d.status.running_time or at(since))
@@ -244,7 +245,8 @@ def _12_say_how_the_gang_is(d: Draft) -> None:
             d.condition(c.STALLED, False, Reason.PROGRESS, "progress is reported again")
         d.say(Phase.RUNNING, message)
         return
-    reason, message = waiting.why([*gang.live, *d.rendezvous], d.wanted)
+    waiting.ask(d, [*gang.live, *d.rendezvous])
+    reason, message = waiting.why([*gang.live, *d.rendezvous], d.wanted, d.seen.warnings)
     not_running(d, reason, message)
     scheduled = len(gang.live) == d.wanted and all(p.scheduled_at is not None for p in gang.live)
     if d.holds(c.RECOVERING):
