@@ -17,7 +17,7 @@ import torch
 from paceline_trainer import recipes
 from paceline_trainer.distributed import World
 from paceline_trainer.distributed import world as open_world
-from paceline_trainer.loop import begin, train
+from paceline_trainer.loop import begin, total_steps, train
 from paceline_trainer.params import parse
 from paceline_trainer.task import Arrays
 
@@ -30,7 +30,7 @@ def losses(recipe: str, optimizer: str, dtype: torch.dtype, world: World) -> lis
     task = recipes.load(recipe)(params)
     data, _ = task.splits()
     targets = data.targets.to(dtype) if data.targets.is_floating_point() else data.targets
-    result = begin(task, params, world, dtype)
+    result = begin(task, params, world, total_steps(len(data), params), dtype)
     for _ in train(task, Arrays(data.inputs.to(dtype), targets), params, world, result):
         pass
     return result.losses

@@ -44,7 +44,7 @@ def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, 
         "from paceline_trainer.distributed import world\n"
         f"params = parse(recipes.PARAMS[{recipe!r}], {{}}); task = recipes.load({recipe!r})(params)\n"
         "with world() as w:\n"
-        "  spread = begin(task, params, w).spread\n"
+        "  spread = begin(task, params, w, 1).spread\n"
         "  spread.model.load_state_dict(load_file(sys.argv[1]))\n"
         "  print(json.dumps(evaluate(task, spread, task.splits()[1], w).metrics))"
     )

@@ -86,7 +86,8 @@ def summary(evaluation: Evaluation) -> str:
 
 def markdown(manifest: dict[str, Any], report: dict[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["evaluation"].items())
-    losses = "\n".join(f"| {i} | {loss:.4f} |" for i, loss in enumerate(report["loss_by_epoch"], 1))
+    by_epoch = enumerate(report["loss_by_epoch"], 1)
+    losses = "\n".join(f"| {i} | {'left out' if loss is None else f'{loss:.4f}'} |" for i, loss in by_epoch)
     matrix = report.get("confusion_matrix")
     confusion = f"\n## Confusion matrix\n\n```\n{confusion_table(matrix)}\n```\n" if matrix else ""
     return (

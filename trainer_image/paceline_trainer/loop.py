@@ -6,8 +6,9 @@ number / global batch size: uneven shards then weigh as they should, and two pro
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -16,9 +17,12 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from paceline_trainer.data import batches_per_epoch, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
+from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import Training
 from paceline_trainer.task import Arrays, Evaluation, Task
+from paceline_trainer.update import Update, Updated
+from paceline_trainer.watching.anomaly import Action, AnomalyError
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Step:
     samples_per_second: float
     eta_seconds: float
     wishes: Wishes
+    # None where the step was left out.
+    updated: Updated | None
 
     def __str__(self) -> str:
         return (
@@ -55,7 +61,14 @@ class Step:
             "current_epoch": round(self.epoch, 2),
             "loss": self.loss,
             "samples_per_second": self.samples_per_second,
+            **self._rate_and_norm(),
         }
+
+    def _rate_and_norm(self) -> dict[str, float]:
+        if self.updated is None:
+            return {}
+        norm = {} if self.updated.norm is None else {"grad_norm": self.updated.norm}
+        return {"learning_rate": self.updated.rate, **norm}
 
 
 @dataclass
@@ -64,6 +77,7 @@ class Trained:
 
     spread: Spread
     optimizer: Optimizer
+    update: Update
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -74,10 +88,16 @@ def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
     return AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
 
 
-def begin(task: Task, params: Training, world: World, dtype: torch.dtype = torch.float32) -> Trained:
-    """A fresh model, spread over the processes, and its optimizer. Raises LayoutError where it cannot be spread as asked."""
-    spread = Spread(task.model().to(world.device, dtype), task.losses, params, world, params.batch_size)
-    return Trained(spread, make_optimizer(spread.model, params))
+def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.dtype = torch.float32) -> Trained:
+    """A fresh model, spread over the processes, and its optimizer, for a run of so many steps.
+
+    Raises LayoutError where it cannot be spread as asked, PrecisionError where the device cannot compute so.
+    """
+    precision = Precision(params.precision, world.device)
+    model = precision.prepare(task.model().to(world.device, dtype))
+    spread = Spread(model, task.losses, params, world, params.batch_size, precision)
+    optimizer = make_optimizer(spread.model, params)
+    return Trained(spread, optimizer, Update(params, optimizer, steps, precision))
 
 
 def total_steps(samples: int, params: Training) -> int:
@@ -96,10 +116,13 @@ def train(
     world: World,
     result: Trained,
     wishes: Callable[[int], Wishes] = no_wishes,
+    left_out: Collection[int] = (),
 ) -> Iterator[Step]:
     """Trains ``result`` on from where its losses end, yielding after every step; the losses are the same in every process.
 
     ``wishes`` is asked for this process's at each step (numbered from 1); they travel with the loss, at no further message.
+    Steps that are ``left_out`` are counted, and their samples are not trained on; their loss is NaN. Raises AnomalyError for
+    a step that went wrong and is not to be skipped, with weights and losses as they were before it.
     """
     spread = result.spread
     total, began, resumed_at = total_steps(len(data), params), time.monotonic(), len(result.losses)
@@ -109,12 +132,14 @@ def train(
         batches = global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size)
         for batch in batches[start.batch if epoch == start.epoch else 0 :]:
             result.optimizer.zero_grad(set_to_none=True)
-            loss_sum = _backward(spread, data, batch, world)
-            result.optimizer.step()
             done = len(result.losses) + 1
+            loss_sum = math.nan if done in left_out else _backward(spread, data, batch, world)
             mine = wishes(done)
             told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
             loss, stop, save = world.sum(told).tolist()
+            updated = None if done in left_out else result.update.apply(spread, done, loss / len(batch))
+            if updated and updated.anomaly and updated.anomaly.action is not Action.SKIP:
+                raise AnomalyError(updated.anomaly)
             result.losses.append(loss / len(batch))
             samples += len(batch)
             result.seconds = time.monotonic() - began
@@ -126,6 +151,7 @@ def train(
                 samples_per_second=(samples - start.samples) / result.seconds,
                 eta_seconds=result.seconds / (done - resumed_at) * (total - done),
                 wishes=Wishes(stop=stop > 0, save=save > 0),
+                updated=updated,
             )
 
 

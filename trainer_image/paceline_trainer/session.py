@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from paceline_trainer.loop import Step, Wishes, begin, evaluate, total_steps, tr
 from paceline_trainer.progress import Activity, Reporter, payload
 from paceline_trainer.task import Evaluation, Task
 from paceline_trainer.termination import PeerLeft, Termination, end
+from paceline_trainer.watching.anomaly import Action, AnomalyError
 
 if TYPE_CHECKING:
     from paceline_trainer.checkpoint import Saver
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 # How long a process waits for its own SIGTERM after a peer's: agents are told at different moments.
 OWN_SIGTERM_SECONDS = 5.0
 LAST_REPORT_SECONDS = 3.0
+# A run that goes wrong more often than this is not saved by going back once more.
+ROLL_BACKS = 3
 
 
 def run(name: str, params: recipes.Training, output: Path, termination: Termination) -> None:
@@ -57,7 +62,7 @@ class Session:
         self._data, self._held_out = self._task.splits()
         self._total = total_steps(len(self._data), params)
         self._figures = {"current_step": 0, "total_steps": self._total}
-        self._result = begin(self._task, params, world)
+        self._result = begin(self._task, params, world, self._total)
         self._say(f"recipe={name} params={json.dumps(dataclasses.asdict(params))}")
         sizes = f"train={len(self._data)} eval={len(self._held_out)}"
         self._say(f"world={world.size} backend={world.backend} device={world.device.type} {sizes}")
@@ -75,8 +80,8 @@ class Session:
         if found is None:
             self._say(f"no checkpoint in {self._saver.storage.url}: starting from nothing")
             return
-        for group in self._result.optimizer.param_groups:  # these may be changed while a job is suspended
-            group.update(lr=self._params.lr, weight_decay=self._params.weight_decay)
+        for group in self._result.optimizer.param_groups:  # it may be changed while a job is suspended, as the rate may
+            group.update(weight_decay=self._params.weight_decay)
         at = found.position
         self._figures["current_step"] = at.step
         self._say(
@@ -96,8 +101,25 @@ class Session:
                 raise
 
     def _steps(self) -> None:
+        """To the end, going back to the newest checkpoint where a step went wrong and that was asked for."""
+        left_out: set[int] = set()
+        while True:
+            try:
+                return self._steps_until_an_anomaly(left_out)
+            except AnomalyError as error:
+                if error.anomaly.action is not Action.ROLL_BACK or len(left_out) == ROLL_BACKS or self._saver is None:
+                    raise
+                left_out.add(len(self._result.losses) + 1)  # its batch comes again, and would go wrong again
+                self._saver.finish()
+                if self._saver.resume(self._state()) is None:
+                    raise
+                self._say(f"{error}; rolled back to step {len(self._result.losses)}, and that step is left out")
+
+    def _steps_until_an_anomaly(self, left_out: Collection[int]) -> None:
         printed = 0.0
-        for step in train(self._task, self._data, self._params, self._world, self._result, self._wishes):
+        for step in train(self._task, self._data, self._params, self._world, self._result, self._wishes, left_out):
+            if step.updated is not None and step.updated.anomaly is not None:
+                self._say(f"{step.updated.anomaly.because}; its update is skipped")
             self._figures, self._eta = step.figures(), step.eta_seconds
             # About 20 lines a run, the first step's among them, and in a long run never more than 10 s in silence.
             milestone = step.number in (1, step.total) or step.number % max(1, step.total // 20) == 0
@@ -125,7 +147,7 @@ class Session:
             self._report("checkpointing")
         # Lower is better: the mean loss of the newest epoch's worth of steps.
         recent = self._result.losses[-batches_per_epoch(len(self._data), self._params.batch_size) :]
-        self._saver.save(self._state(), self._position(), score=sum(recent) / len(recent), wait=wait)
+        self._saver.save(self._state(), self._position(), score=_mean(recent), wait=wait)
 
     def _position(self) -> Position:
         return position(len(self._result.losses), len(self._data), self._params.batch_size)
@@ -169,8 +191,8 @@ class Session:
         }
         report = {
             "evaluation": evaluation.metrics,
-            "loss_by_epoch": [sum(losses[i : i + per_epoch]) / per_epoch for i in range(0, len(losses), per_epoch)],
-            "losses": losses,
+            "loss_by_epoch": [_mean(losses[i : i + per_epoch]) for i in range(0, len(losses), per_epoch)],
+            "losses": [loss if math.isfinite(loss) else None for loss in losses],  # JSON has no NaN
             **evaluation.details,
         }
         manifest = artifact.save(output, weights, facts, report)
@@ -192,7 +214,8 @@ class Session:
     def _state(self) -> Any:
         from paceline_trainer.checkpoint import State
 
-        return State(self._result.spread.model, self._result.optimizer, losses=self._result.losses)
+        result = self._result
+        return State(result.spread.model, result.optimizer, losses=result.losses, others={"update": result.update})
 
     def _say(self, words: str) -> None:
         if self._world.main:
@@ -225,3 +248,9 @@ class Session:
         if saver.error is not None:
             facts["error"] = saver.error[:1000]
         return facts
+
+
+def _mean(losses: Sequence[float]) -> float | None:
+    """Of the steps that were not left out; None where all were."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    return sum(finite) / len(finite) if finite else None

@@ -105,6 +105,11 @@ class Precision:
         self._scaler.update()
         return self.scale >= before
 
+    def leave_out(self) -> None:
+        """In place of ``step``, after ``unscale``: the weights stay as they are."""
+        if self._scaler.is_enabled():
+            self._scaler.update()
+
     def state_dict(self) -> dict[str, Any]:
         return self._scaler.state_dict()
 

@@ -15,7 +15,7 @@ class Plan:
     """What is not divided by pipeline and tensor is data parallel."""
 
     divided_by: ClassVar = ("pipeline_stages", "tensor_parallel")
-    refusals: ClassVar = (
+    refusals: ClassVar[tuple[Refusal, ...]] = (
         Refusal({"tensor_parallel": MANY, "parallel": "ddp"}, "replicas of divided layers need parallel: fsdp"),
         *(
             Refusal({"aggregation": how, "parallel": "fsdp"}, f"{how} needs parallel: ddp, which sends whole gradients")

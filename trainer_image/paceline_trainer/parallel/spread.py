@@ -12,6 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh
 
 from paceline_trainer.distributed import World
+from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel import data_parallel, tensor_parallel
 from paceline_trainer.parallel.layout import DATA, PIPELINE, TENSOR, Layout, layout
 from paceline_trainer.parallel.pipeline import Pipeline, cut
@@ -22,15 +23,19 @@ EVALUATION_BATCH = 512
 
 
 class Spread:
-    """The model as this process holds it. ``model`` has its parameters, for optimizer and checkpoint, under their own names."""
+    """The model as this process holds it. ``model`` has its parameters, for optimizer and checkpoint, under their own names;
+    ``stages`` is the group of a pipeline."""
 
-    def __init__(self, model: nn.Module, losses: Losses, plan: Plan, world: World, batch_size: int) -> None:
+    def __init__(
+        self, model: nn.Module, losses: Losses, plan: Plan, world: World, batch_size: int, precision: Precision
+    ) -> None:
         """``batch_size``: samples of a step over all processes. Raises LayoutError where the plan does not fit."""
         self.layout: Layout = layout(world.size, plan.pipeline_stages, plan.tensor_parallel)
         sharded = plan.parallel == "fsdp"
         self._losses, self._accumulate, self._device = losses, plan.accumulate, world.device
+        self._precision = precision
         self._pipeline: Pipeline | None = None
-        self._stages: dist.ProcessGroup | None = None
+        self.stages: dist.ProcessGroup | None = None
         self._batch_size, self._main = batch_size, world.main
         self.model = self._module = model
         self.data_rank, self.counts = 0, True
@@ -45,8 +50,8 @@ class Spread:
         self._module = self._replicas(model, mesh, plan, sharded=sharded)
         if self.layout.pipeline > 1:
             share = -(-batch_size // self.layout.data)
-            self._stages = mesh[PIPELINE].get_group()
-            self._pipeline = Pipeline(self._module, self._stages, world.device, losses, share, plan.microbatches)
+            self.stages = mesh[PIPELINE].get_group()
+            self._pipeline = Pipeline(self._module, self.stages, world.device, losses, share, plan.microbatches)
         # Of processes that see the same samples one adds their losses and metrics up.
         self.counts = mesh[TENSOR].get_local_rank() == 0 and (self._pipeline is None or self._pipeline.last)
 
@@ -69,7 +74,8 @@ class Spread:
         # Replicas average their gradients; what is wanted is the sum.
         scale = self.layout.data * weight
         if self._pipeline is not None:
-            return self._pipeline.backward(inputs, targets, scale)
+            with self._precision.autocast():
+                return self._pipeline.backward(inputs, targets, scale)
         parts = list(zip(inputs.tensor_split(self._accumulate), targets.tensor_split(self._accumulate), strict=True))
         parts = [part for part in parts if len(part[0])] or parts[:1]
         total = torch.zeros((), dtype=torch.float64, device=self._device)
@@ -79,17 +85,17 @@ class Spread:
         return total + self._one(*parts[-1], scale)
 
     def _one(self, inputs: Tensor, targets: Tensor, scale: float) -> Tensor:
-        loss = self._losses(self._module(inputs), targets).sum()
-        torch.autograd.backward(loss * scale)
+        with self._precision.autocast():
+            loss = self._losses(self._module(inputs), targets).sum()
+        self._precision.backward(loss * scale)
         return loss.detach()
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
         """The model's outputs (B, …) for evaluation; None on a pipeline's stages before the last."""
-        if self._pipeline is not None:
-            return self._pipeline.outputs(inputs, targets)
-        found: Tensor = self._module(inputs)
-        return found
+        with self._precision.autocast():
+            found = self._pipeline.outputs(inputs, targets) if self._pipeline is not None else self._module(inputs)
+        return found if found is None or found.dtype == torch.float64 else found.float()
 
     @property
     def evaluation_batch(self) -> int:
@@ -100,8 +106,8 @@ class Spread:
         """The whole model's weights on the CPU, in rank 0 (else None). All processes call it together."""
         state = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True))
         own = {name: cast("Tensor", value).detach().cpu().contiguous() for name, value in state.items()}
-        if self._stages is not None:
-            parts: list[dict[str, Tensor]] | None = [{}] * self._stages.size() if self._stages.rank() == 0 else None
-            dist.gather_object(own, parts, group=self._stages, group_dst=0)
+        if self.stages is not None:
+            parts: list[dict[str, Tensor]] | None = [{}] * self.stages.size() if self.stages.rank() == 0 else None
+            dist.gather_object(own, parts, group=self.stages, group_dst=0)
             own = {name: value for part in parts or [] for name, value in part.items()}
         return own if self._main else None

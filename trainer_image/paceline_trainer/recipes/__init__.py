@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from paceline_trainer.optimization.plan import Optimization
 from paceline_trainer.parallel.plan import Plan
-from paceline_trainer.params import param
+from paceline_trainer.params import Refusal, param
 
 if TYPE_CHECKING:
     from paceline_trainer.task import Task
 
 
 @dataclass(frozen=True)
-class Training(Plan):
+class Training(Plan, Optimization):
     """What every recipe takes."""
+
+    refusals: ClassVar[tuple[Refusal, ...]] = (*Plan.refusals, *Optimization.refusals)
 
     epochs: int = param(10, "Passes over the training data.", minimum=1, maximum=10_000)
     batch_size: int = param(64, "Samples of one step, over all processes together.", minimum=1, maximum=1_000_000)
@@ -48,7 +51,7 @@ class ImageClassification(Training):
 
 # What may change when a run goes on from a checkpoint, how it is spread over processes too; any other parameter shapes the model,
 # its state or the data's order.
-MAY_CHANGE = {"epochs", "lr", "weight_decay"} | {field.name for field in fields(Plan)}
+MAY_CHANGE = {"epochs", "lr", "weight_decay"} | {field.name for part in (Plan, Optimization) for field in fields(part)}
 
 PARAMS: dict[str, type[Training]] = {
     "image-classification": ImageClassification,

@@ -39,6 +39,14 @@ class Anomaly:
     because: str
 
 
+class AnomalyError(RuntimeError):
+    """A step went wrong; the message says how, ``anomaly`` what was to be done about it."""
+
+    def __init__(self, anomaly: Anomaly) -> None:
+        super().__init__(anomaly.because)
+        self.anomaly = anomaly
+
+
 # A normal distribution's standard deviation in terms of its median absolute deviation: 1 / Φ⁻¹(3/4).
 _DEVIATION_OF_MAD = 1.4826
 
@@ -50,8 +58,9 @@ class Detector:
     deviations (median absolute deviation × 1.4826) above the median of the last ``window`` losses, and more than a
     tenth of that median above it: where losses hardly vary, a harmless difference is many deviations. Explosion: a
     gradient norm more than ``explosion`` times the 0.9 quantile of the last ``window`` norms. The latter two need
-    ``warmup`` steps first. An anomalous step does not enter the windows; but after ``limit`` in a row, the run is
-    stopped whatever the action: no step is left that could make it better.
+    ``warmup`` steps first, and are never found where their limit is infinite. An anomalous step does not enter the
+    windows; but after ``limit`` in a row, the run is stopped whatever the action: no step is left that could make it
+    better.
     """
 
     def __init__(
@@ -99,7 +108,7 @@ class Detector:
         return None
 
     def _spike(self, loss: float) -> tuple[Kind, str] | None:
-        if len(self._losses) < self.warmup:
+        if self.spike == math.inf or len(self._losses) < self.warmup:
             return None
         losses = np.asarray(self._losses)
         median = float(np.median(losses))
@@ -113,7 +122,7 @@ class Detector:
         )
 
     def _explosion(self, norm: float | None) -> tuple[Kind, str] | None:
-        if norm is None or len(self._norms) < self.warmup:
+        if norm is None or self.explosion == math.inf or len(self._norms) < self.warmup:
             return None
         usual = float(np.quantile(np.asarray(self._norms), 0.9))
         if norm <= self.explosion * usual:
