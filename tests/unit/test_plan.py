@@ -320,3 +320,19 @@ def test_what_is_being_deleted_is_left_alone(world):
     meta = world.job.metadata.model_copy(update={"deletion_timestamp": at(world.now)})
     world.job = world.job.model_copy(update={"metadata": meta})
     assert world.step().actions == ()
+
+
+def test_workers_that_were_never_made_are_made_although_others_have_ended_well(make_world):
+    """The operator was killed in the middle of a start, and the first pods ended before it was back."""
+    world = make_world(nodes=3)
+    world.settle()
+    del world.pods["job-1-2-0"]
+    world.run_all()
+    world.end("job-1-0-0", 0)
+    world.end("job-1-1-0", 0)
+    world.settle()
+    assert world.names() == ["job-1-0-0", "job-1-1-0", "job-1-2-0"]
+    world.run_all()
+    world.end("job-1-2-0", 0)
+    world.settle()
+    assert (world.job.status.phase, world.job.status.attempt) == ("Succeeded", 1)

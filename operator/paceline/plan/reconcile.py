@@ -210,7 +210,7 @@ def _11_create_what_is_missing(d: Draft) -> bool:
     if not d.rendezvous:
         d.actions.append(CreateRendezvous())
     gang = d.gang
-    if gang.succeeded:
+    if gang.succeeded and (d.holds(c.RUNNING) or sizes(d.job.spec).free):
         return False  # the others have trained to the end: nobody is left to train with
     replacement = {p.index: p.replacement + 1 for p in sorted(d.workers, key=lambda p: p.replacement)}
     last = d.status.last_failure
