@@ -91,4 +91,6 @@ def test_the_cnn_learns(tmp_path):
     assert "true\\pred" in result["stdout"]
     assert (tmp_path / "out/report.md").read_text(encoding="utf-8").startswith("# image-classification")
     left = {p.name for p in (tmp_path / "out").iterdir()}
-    assert left == {"model.safetensors", "manifest.json", "report.json", "report.md"}, "nothing half-finished is left"
+    assert left == {"model.safetensors", "manifest.json", "report.json", "report.md", "tensorboard"}, (
+        "nothing half-finished is left"
+    )

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from paceline_trainer.watching.profiler import profiled
 from paceline_trainer.watching.watchers import Watchers
 from paceline_trainer.watching.weights_and_biases import configured
-from tests.trainer.conftest import environment
+from tests.trainer.conftest import environment, run_recipe
 
 PARAMS = {"lr": 0.1, "optimizer": "sgd"}
 
@@ -181,3 +181,25 @@ def test_the_trace_has_the_operators_of_the_active_steps_alone(tmp_path, steps, 
     with gzip.open(path, "rt", encoding="utf-8") as file:
         events = json.load(file)["traceEvents"]
     assert sum(event["name"] == "aten::matmul" for event in events) == recorded
+
+
+def test_a_run_is_watched_over_its_interruptions(tmp_path):
+    """Two attempts, of two processes each: one curve, and one Weights & Biases run in offline mode each."""
+    env = {
+        "PACELINE_CHECKPOINT_DIR": str(tmp_path / "kept"),
+        "PACELINE_CHECKPOINT_EVERY_STEPS": "10",
+        "PACELINE_JOB_UID": "a-uid",
+        "WANDB_MODE": "offline",
+    }
+    out = tmp_path / "output"
+    for epochs in (1, 2):
+        run_recipe(out, "image-classification", {"epochs": epochs, "batch_size": 100, "clip_norm": 1.0}, 2, **env)
+    seen = EventAccumulator(str(out / "tensorboard"), size_guidance={"scalars": 0})
+    seen.Reload()
+    names = {"loss", "samples_per_second", "learning_rate", "grad_norm"}
+    assert {f"train/{name}" for name in names} | {"eval/accuracy", "eval/loss"} == set(seen.Tags()["scalars"])
+    steps = [event.step for event in seen.Scalars("train/loss")]
+    assert steps == sorted(set(steps))
+    assert {1, 15, 30} <= set(steps)
+    assert [event.step for event in seen.Scalars("eval/accuracy")] == [15, 30]
+    assert len(list((out / "wandb").glob("offline-run-*-a-uid"))) == 2

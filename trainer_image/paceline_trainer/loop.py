@@ -64,6 +64,10 @@ class Step:
             **self._rate_and_norm(),
         }
 
+    def watched(self) -> dict[str, float]:
+        """What is worth a curve."""
+        return {"loss": self.loss, "samples_per_second": self.samples_per_second, **self._rate_and_norm()}
+
     def _rate_and_norm(self) -> dict[str, float]:
         if self.updated is None:
             return {}

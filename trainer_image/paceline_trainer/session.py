@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from paceline_trainer.progress import Activity, Reporter, payload
 from paceline_trainer.task import Evaluation, Task
 from paceline_trainer.termination import PeerLeft, Termination, end
 from paceline_trainer.watching.anomaly import Action, AnomalyError
+from paceline_trainer.watching.watchers import Watchers
 
 if TYPE_CHECKING:
     from paceline_trainer.checkpoint import Saver
@@ -32,6 +33,8 @@ OWN_SIGTERM_SECONDS = 5.0
 LAST_REPORT_SECONDS = 3.0
 # A run that goes wrong more often than this is not saved by going back once more.
 ROLL_BACKS = 3
+# Scalars are written this often at most: eight of them take a quarter of a millisecond.
+WATCH_SECONDS = 0.5
 
 
 def run(name: str, params: recipes.Training, output: Path, termination: Termination) -> None:
@@ -42,17 +45,30 @@ def run(name: str, params: recipes.Training, output: Path, termination: Terminat
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     with open_world() as world:
-        session = Session(name, params, world, termination)
+        session = Session(name, params, output, world, termination)
         session.resume()
-        session.train()
-        session.finish(output)
+        try:
+            session.train()
+            session.finish()
+        finally:
+            session.close()
 
 
 class Session:
     """``figures`` are the metrics of the newest step."""
 
-    def __init__(self, name: str, params: recipes.Training, world: World, termination: Termination) -> None:
-        self._name, self._params, self._world, self._termination = name, params, world, termination
+    def __init__(
+        self, name: str, params: recipes.Training, output: Path, world: World, termination: Termination
+    ) -> None:
+        self._name, self._params, self._output, self._world, self._termination = (
+            name,
+            params,
+            output,
+            world,
+            termination,
+        )
+        self._watchers = Watchers(self._say)
+        self._watched = -math.inf
         self._reporter = Reporter(os.environ if world.main else {})
         self._figures: dict[str, Any] = {}
         self._eta: float | None = None
@@ -69,6 +85,22 @@ class Session:
 
     def resume(self) -> None:
         """From the newest good checkpoint, where there is one."""
+        self._load()
+        self._watchers = Watchers.of_run(
+            self._output,
+            dataclasses.asdict(self._params),
+            os.environ,
+            main=self._world.main,
+            resumed_step=len(self._result.losses),
+            run_id=os.environ.get("PACELINE_JOB_UID"),
+            say=self._say,
+        )
+
+    def close(self) -> None:
+        """All that was seen is written."""
+        self._watchers.close()
+
+    def _load(self) -> None:
         if not os.environ.get("PACELINE_CHECKPOINT_DIR"):
             return
         from paceline_trainer.checkpoint import Saver, Settings  # 0.7 s of imports that others need not wait for
@@ -97,7 +129,7 @@ class Session:
                 self._steps()
             except RuntimeError:
                 if self._termination.requested:  # a collective that failed because peers have ended: so does this one
-                    end("terminated by SIGTERM: peers are gone, ending without saving this step")
+                    self._end("terminated by SIGTERM: peers are gone, ending without saving this step")
                 raise
 
     def _steps(self) -> None:
@@ -126,6 +158,9 @@ class Session:
             if milestone or self._result.seconds > printed + 10:
                 printed = self._result.seconds
                 self._say(str(step))
+            if milestone or self._result.seconds > self._watched + WATCH_SECONDS:
+                self._watched = self._result.seconds
+                self._watchers.scalars(step.number, "train", step.watched())
             if self._saver is not None:
                 self._saver.poll()
                 if step.wishes.stop:
@@ -162,21 +197,26 @@ class Session:
             self._body("checkpointing", percent=percent, eta_seconds=self._eta), seconds=LAST_REPORT_SECONDS
         )
         if self._termination.wait(OWN_SIGTERM_SECONDS):
-            end(f"terminated by SIGTERM: {saved}")
+            self._end(f"terminated by SIGTERM: {saved}")
         raise PeerLeft(f"a peer was told to stop; {saved}")
 
-    def finish(self, output: Path) -> None:
+    def _end(self, why: str) -> NoReturn:
+        self.close()
+        end(why)
+
+    def finish(self) -> None:
         """Evaluates and saves the model."""
         self._report("evaluating")
         evaluation = evaluate(self._task, self._result.spread, self._held_out, self._world)
         weights = self._result.spread.full_state()
         if weights is None:
             return
-        model = self._save_model(output, weights, evaluation)
+        model = self._save_model(weights, evaluation)
+        self._watchers.scalars(len(self._result.losses), "eval", evaluation.metrics)
         self._figures |= {f"eval_{key}": value for key, value in evaluation.metrics.items()}
         self._reporter.close(self._body("evaluating", percent=100, eta_seconds=0, model=model))
 
-    def _save_model(self, output: Path, weights: dict[str, Tensor], evaluation: Evaluation) -> dict[str, Any]:
+    def _save_model(self, weights: dict[str, Tensor], evaluation: Evaluation) -> dict[str, Any]:
         """Writes and prints what came of it; the model as the final progress report says it."""
         from paceline_trainer import artifact
 
@@ -195,6 +235,7 @@ class Session:
             "losses": [loss if math.isfinite(loss) else None for loss in losses],  # JSON has no NaN
             **evaluation.details,
         }
+        output = self._output
         manifest = artifact.save(output, weights, facts, report)
         self._say(artifact.summary(evaluation))
         self._say(f"model: {output / artifact.WEIGHTS} (sha256 {manifest['sha256']})")

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGTERM
 TORCHRUN_SECONDS = 30.0  # from SIGTERM to SIGKILL, where PET_SHUTDOWN_TIMEOUT says nothing else
@@ -78,7 +79,7 @@ class Termination:
         end("terminated by a second SIGTERM")
 
 
-def end(words: str) -> None:
+def end(words: str) -> NoReturn:
     """Ends the process as SIGTERM would. Not by an exception: an orderly exit would wait for peers that are gone."""
     os.write(1, f"{words}\n".encode())
     os._exit(EXIT_CODE)
