@@ -316,3 +316,18 @@ def test_a_store_that_is_still_ending_is_not_lost_once_more(make_world):
     world.run_all()
     world.settle()
     assert (world.job.status.phase, world.job.status.attempt) == ("Running", 2)
+
+
+def test_an_evicted_pod_that_is_gone_before_it_is_looked_at_was_evicted(make_world):
+    """The API server tells its condition, its end and its absence; a busy operator looks once, after the last of them."""
+    world = make_world()
+    world.start()
+    pod = replace(world.pods.pop("job-1-0-0"), disruption="EvictionByEvictionAPI")
+    world.seen = replace(world.seen, gone=(pod,))
+    world.settle()
+    failure = world.job.status.last_failure
+    assert (failure.cause, failure.pod, failure.node) == ("NodeDrained", "job-1-0-0", "n1")
+    assert (world.job.status.restarts.pod, world.job.status.restarts.total) == (1, 1)
+    world.run_all()
+    world.settle()
+    assert (world.job.status.phase, world.job.status.restarts.total) == ("Running", 1), "it is answered once"

@@ -64,6 +64,8 @@ class Controller:
         self._jobs: dict[str, Entry] = {}  # by uid
         self._uids: dict[str, str] = {}  # namespace/name -> uid
         self._pods_of: dict[str, dict[str, PodRecord]] = {}  # by job uid
+        # job uid -> index -> the worker that is gone, as it was last
+        self._gone_of: dict[str, dict[int, PodRecord]] = {}
         self._began = clock()
 
     def on_change(self, told: Callable[[TrainingJob, Iterable[PodRecord]], None]) -> None:
@@ -121,6 +123,7 @@ class Controller:
 
     def _forget(self, key: str, uid: str) -> None:
         self._jobs.pop(uid, None)
+        self._gone_of.pop(uid, None)
         if self._uids.get(key) == uid:
             del self._uids[key]
         self.queue.forget(key)
@@ -133,6 +136,7 @@ class Controller:
         mine = self._pods_of.setdefault(pod.job_uid, {})
         if before is not None and (after is None or after.uid != before.uid):
             mine.pop(before.uid, None)
+            self._remember(before)
             self._executor.logs.pop(before.uid, None)
             self._executor.warnings.pop(before.uid, None)
         if after is not None:
@@ -140,6 +144,16 @@ class Controller:
         if not mine:
             del self._pods_of[pod.job_uid]
         self._added(f"{pod.namespace}/{pod.job_name}")
+
+    def _remember(self, pod: PodRecord) -> None:
+        if pod.role != "worker" or pod.job_uid not in self._jobs:
+            return
+        gone = self._gone_of.setdefault(pod.job_uid, {})
+        newest = max((p.attempt for p in gone.values()), default=pod.attempt)
+        if pod.attempt > newest:
+            gone.clear()
+        if pod.attempt >= newest:
+            gone[pod.index] = pod
 
     def _node_changed(self, before: NodeRecord | None, after: NodeRecord | None) -> None:
         if before and after and (before.ready, before.taints) == (after.ready, after.taints):
@@ -214,7 +228,14 @@ class Controller:
         logs = {p.uid: text for p in pods if (text := self._executor.logs.get(p.uid)) is not None}
         warnings = {p.uid: said for p in pods if (said := self._executor.warnings.get(p.uid)) is not None}
         return Observed(
-            pods, nodes, logs, entry.report, watching_since=self._began, refused=entry.refused, warnings=warnings
+            pods,
+            nodes,
+            logs,
+            entry.report,
+            watching_since=self._began,
+            refused=entry.refused,
+            gone=tuple(self._gone_of.get(entry.job.metadata.uid, {}).values()),
+            warnings=warnings,
         )
 
     def _expire_refusal(self, entry: Entry, now: float) -> None:

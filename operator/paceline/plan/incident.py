@@ -50,12 +50,13 @@ def _dead(d: Draft) -> Incident | None:
     ending = _unanswered(gang) if missing > 0 else []
     if _reads_logs(d):
         return None
-    what = failure.first([*gang.failed, *ending], d.seen.nodes, d.seen.logs, d.now)
+    gone = _gone(d, missing) if d.holds(c.RUNNING) and not d.grown else []
+    what = failure.first([*gang.failed, *ending, *gone], d.seen.nodes, d.seen.logs, d.now)
     if what is None and ending:
         what = failure.vanished(ending[0], ending[0].name, d.seen.nodes, d.now)
     if what is None and missing > 0 and d.holds(c.RUNNING) and not d.grown:
         name = worker_name(d.job, d.attempt, gang.free_indices(1)[0])
-        what = failure.vanished(None, name, d.seen.nodes, d.now)
+        what = failure.vanished(gone[0] if gone else None, gone[0].name if gone else name, d.seen.nodes, d.now)
     if what is None:
         return None
     if failure.is_secondary(what):
@@ -68,6 +69,12 @@ def _dead(d: Draft) -> Incident | None:
     # An agent that gave up has closed the rendezvous for all; and those that have ended well do not come back to form one.
     gang_is_over = gang.succeeded or any(failure.agent_gave_up(p) for p in gang.failed)
     return Incident(what, Rung.GANG if gang_is_over else Rung.POD, gang.failed)
+
+
+def _gone(d: Draft, missing: int) -> list[PodRecord]:
+    """Workers that are missing, as they were last: what took them may have been seen, and the pod never in its end."""
+    free = d.gang.free_indices(missing) if missing > 0 else []
+    return [p for p in d.seen.gone if p.attempt == d.attempt and p.index in free]
 
 
 def _reads_logs(d: Draft) -> bool:

@@ -134,5 +134,7 @@ class Observed:
     watching_since: float = 0.0
     # Why the API server refused a pod of this job, if it did: the template is the user's, and so is its mistake.
     refused: str = ""
+    # Workers that are gone from the API, as they were last: the newest of each index, of the newest attempt among them.
+    gone: Sequence[PodRecord] = ()
     # Of pods that do not start, by pod uid: when their events were read (Unix seconds), and the newest warning among them.
     warnings: Mapping[str, tuple[float, str]] = field(default_factory=dict)
