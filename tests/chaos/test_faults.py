@@ -114,7 +114,11 @@ def test_an_elastic_gang_goes_on_with_what_is_left(training, record, round_):
     run.start()
     began = time.time()
     record("delete worker, elastic: the rest steps", run.seconds_until_it_steps(lambda: faults.delete_worker(run)))
-    wait("it is whole again", lambda: run.status()["nodes"]["summary"] == "2/2", 60)
+    wait(
+        "it is whole again",
+        lambda: run.status()["nodes"]["summary"] == "2/2" and len(pods(run.name, run.namespace)) == 2,
+        60,
+    )
     record("delete worker, elastic: whole again", time.time() - began)
     ended = run.end()
     assert ended["attempt"] == 1

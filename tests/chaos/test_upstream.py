@@ -43,7 +43,8 @@ def script(training, namespace: str, name: str, command: list[str]) -> Training:
 
 def test_a_snapshot_script_resumes_after_a_kill(training, namespace):
     run = script(training, namespace, "snapshot", ["torchrun", "/src/snapshot.py", "60", "5"])
-    wait("it has made ten epochs", lambda: "Epoch 10 " in log(run), 120)
+    # An epoch's line comes before its snapshot: that of epoch 10 is written once its writer says that it has made the next.
+    wait("epoch 10 is in the snapshot", lambda: "[rank 0] Epoch 11 " in log(run), 120)
     faults.kill_process(run)
     ended = wait_phase(run.name, namespace, "Succeeded", seconds=240)
     resumed = re.findall(r"Resuming training from snapshot at Epoch (\d+)", log(run))

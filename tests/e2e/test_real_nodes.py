@@ -53,8 +53,9 @@ def test_an_invalid_image_name_fails_at_once(namespace):
 
 
 def test_a_volume_that_cannot_be_mounted_says_why(namespace):
-    volumes = {"spec": {"volumes": [{"name": "data", "secret": {"secretName": "nope"}}]}}
-    apply(job("no-secret", namespace, template=volumes, deadlines={"startupSeconds": 30}))
+    mounted = {"name": "trainer", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    secret = {"spec": {"containers": [mounted], "volumes": [{"name": "data", "secret": {"secretName": "nope"}}]}}
+    apply(job("no-secret", namespace, template=secret, deadlines={"startupSeconds": 30}))
     found = wait_phase("no-secret", namespace, "Failed", seconds=90)
     assert condition(found, "Failed")["reason"] == "StartupTimeout"
     assert found["lastFailure"]["cause"] == "StartupTimeout"

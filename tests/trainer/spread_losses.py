@@ -22,7 +22,7 @@ PLANS = {
     "ddp": ((1, 2, 3, 4), Plan()),
     "ddp, accumulating": ((1, 2, 3), Plan(accumulate=3)),
     "fsdp": ((2, 3, 4), Plan(parallel="fsdp")),
-    "fsdp, accumulating": ((2,), Plan(parallel="fsdp", accumulate=3)),
+    "fsdp, accumulating": ((2, 3), Plan(parallel="fsdp", accumulate=3)),
     "tensor": ((2,), Plan(parallel="fsdp", tensor_parallel=2)),
     "pipeline": ((2,), Plan(pipeline_stages=2, microbatches=3)),
     "pipeline of four": ((4,), Plan(pipeline_stages=4, microbatches=4)),
@@ -48,7 +48,7 @@ def main() -> None:
             optimizer = torch.optim.SGD(spread.model.parameters(), lr=0.05, momentum=0.9)
             losses = []
             for step in range(STEPS):
-                batch = torch.arange(step * BATCH, step * BATCH + (BATCH if step % 5 else 31))
+                batch = torch.arange(step * BATCH, step * BATCH + (BATCH if step % 5 else 5))
                 mine = shard(batch, spread.data_rank, spread.layout.data)
                 loss = spread.backward(data.inputs[mine].double(), data.targets[mine], 1 / len(batch))
                 told = loss.reshape(1).double() if spread.counts else torch.zeros(1)

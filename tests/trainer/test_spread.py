@@ -12,6 +12,7 @@ from torch import nn
 
 from paceline_trainer.parallel.layout import Layout, LayoutError, layout
 from paceline_trainer.parallel.pipeline import cut
+from paceline_trainer.parallel.plan import AGGREGATIONS
 from tests.trainer.conftest import environment, launcher, run_recipe
 from tests.trainer.spread_losses import PLANS
 
@@ -80,3 +81,32 @@ def test_a_run_goes_on_in_another_layout(tmp_path, processes, params):
     assert result["report"]["losses"] == pytest.approx(whole["report"]["losses"], rel=0, abs=1e-3)
     assert result["report"]["confusion_matrix"] == whole["report"]["confusion_matrix"]
     assert result["manifest"]["parameters"] == whole["manifest"]["parameters"]
+
+
+CONVERGED = {"epochs": 20, "batch_size": 50}
+
+
+@pytest.fixture(scope="module")
+def uncompressed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return run_recipe(tmp_path_factory.mktemp("uncompressed"), "image-classification", CONVERGED, 2)
+
+
+@pytest.mark.parametrize("how", AGGREGATIONS[1:])
+def test_compressed_gradients_converge_to_as_good_a_model(tmp_path, uncompressed, how):
+    found = run_recipe(tmp_path, "image-classification", {**CONVERGED, "aggregation": how}, 2)
+    assert found["report"]["losses"][0] == uncompressed["report"]["losses"][0], "the weights were the same"
+    assert found["report"]["losses"] != uncompressed["report"]["losses"], "something else was sent"
+    assert found["manifest"]["metrics"]["accuracy"] >= uncompressed["manifest"]["metrics"]["accuracy"] - 0.02
+
+
+def test_compressed_gradients_are_fewer_bytes(tmp_path):
+    output = tmp_path / "bytes.json"
+    script = str(Path(__file__).with_name("gradient_bytes.py"))
+    done = subprocess.run(
+        [*launcher(2), script, str(output)], env=environment(), capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(output.read_text(encoding="utf-8"))
+    whole = 4 * found["weights"]
+    assert found["fp16"] == found["bf16"] == whole / 2
+    assert found["powersgd"] < whole / 20, "of a matrix (n, m) at rank 1, n + m numbers"

@@ -12,11 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
-from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
 from paceline_trainer.parallel.layout import LayoutError
-
-SCHEDULES = {"1f1b": Schedule1F1B, "gpipe": ScheduleGPipe}
 
 
 def cut(model: nn.Module, stage: int, stages: int) -> nn.Module:
@@ -52,7 +50,6 @@ class Pipeline:
         losses: Callable[[Tensor, Tensor], Tensor],
         batch_size: int,
         microbatches: int,
-        schedule: str = "1f1b",
     ) -> None:
         self._losses, self._microbatches = losses, microbatches
         self._size = math.ceil(batch_size / microbatches)
@@ -60,7 +57,7 @@ class Pipeline:
         self._scale = 1.0
         index, count = group.rank(), group.size()
         self.first, self.last = index == 0, index == count - 1
-        self._schedule = SCHEDULES[schedule](
+        self._schedule = Schedule1F1B(
             PipelineStage(stage, index, count, device, group=group),
             n_microbatches=microbatches,
             loss_fn=self._weighted,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -77,12 +78,15 @@ class Spread:
             with self._precision.autocast():
                 return self._pipeline.backward(inputs, targets, scale)
         parts = list(zip(inputs.tensor_split(self._accumulate), targets.tensor_split(self._accumulate), strict=True))
-        parts = [part for part in parts if len(part[0])] or parts[:1]
         total = torch.zeros((), dtype=torch.float64, device=self._device)
-        for part in parts[:-1]:
-            with data_parallel.unsynchronised(self._module):
-                total += self._one(*part, scale)
-        return total + self._one(*parts[-1], scale)
+        for number, (some, wanted) in enumerate(parts, 1):
+            last = number == len(parts)
+            with nullcontext() if last else data_parallel.unsynchronised(self._module):
+                if len(some):
+                    total += self._one(some, wanted, scale)
+                else:  # every replica makes as many passes: sharded weights are gathered by all together
+                    self._one(inputs[:1], targets[:1], 0.0)
+        return total
 
     def _one(self, inputs: Tensor, targets: Tensor, scale: float) -> Tensor:
         with self._precision.autocast():
@@ -104,7 +108,9 @@ class Spread:
 
     def full_state(self) -> dict[str, Tensor] | None:
         """The whole model's weights on the CPU, in rank 0 (else None). All processes call it together."""
-        state = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True))
+        # Gathered layer by layer into rank 0's memory alone; in a pipeline by every process of its stage.
+        options = StateDictOptions(full_state_dict=True, cpu_offload=self._stages is None)
+        state = get_model_state_dict(self.model, options=options)
         own = {name: cast("Tensor", value).detach().cpu().contiguous() for name, value in state.items()}
         if self.stages is not None:
             parts: list[dict[str, Tensor]] | None = [{}] * self.stages.size() if self.stages.rank() == 0 else None
