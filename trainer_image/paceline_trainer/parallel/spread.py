@@ -109,7 +109,7 @@ class Spread:
     def full_state(self) -> dict[str, Tensor] | None:
         """The whole model's weights on the CPU, in rank 0 (else None). All processes call it together."""
         # Gathered layer by layer into rank 0's memory alone; in a pipeline by every process of its stage.
-        options = StateDictOptions(full_state_dict=True, cpu_offload=self._stages is None)
+        options = StateDictOptions(full_state_dict=True, cpu_offload=self.stages is None)
         state = get_model_state_dict(self.model, options=options)
         own = {name: cast("Tensor", value).detach().cpu().contiguous() for name, value in state.items()}
         if self.stages is not None:
