@@ -40,13 +40,14 @@ def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, 
     result = trained(recipe)
     program = (
         "import sys, json; from safetensors.torch import load_file; from paceline_trainer import recipes\n"
-        "from paceline_trainer.params import parse; from paceline_trainer.loop import begin, evaluate\n"
+        "from paceline_trainer.params import parse; from paceline_trainer.loop import begin, predict\n"
+        "from paceline_trainer.evaluation.metrics import evaluation\n"
         "from paceline_trainer.distributed import world\n"
         f"params = parse(recipes.PARAMS[{recipe!r}], {{}}); task = recipes.load({recipe!r})(params)\n"
         "with world() as w:\n"
         "  spread = begin(task, params, w, 1).spread\n"
         "  spread.model.load_state_dict(load_file(sys.argv[1]))\n"
-        "  print(json.dumps(evaluate(task, spread, task.splits()[1], w).metrics))"
+        "  print(json.dumps(evaluation(predict(task, spread, task.splits()[1], w), task.classes).metrics))"
     )
     weights = result["output"] / "model.safetensors"
     said = subprocess.run(
@@ -91,6 +92,7 @@ def test_the_cnn_learns(tmp_path):
     assert "true\\pred" in result["stdout"]
     assert (tmp_path / "out/report.md").read_text(encoding="utf-8").startswith("# image-classification")
     left = {p.name for p in (tmp_path / "out").iterdir()}
-    assert left == {"model.safetensors", "manifest.json", "report.json", "report.md", "tensorboard"}, (
+    pictures = {"loss.png", "confusion.png", "roc.png", "calibration.png"}
+    assert left == {"model.safetensors", "manifest.json", "report.json", "report.md", "tensorboard", *pictures}, (
         "nothing half-finished is left"
     )

@@ -17,10 +17,11 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from paceline_trainer.data import batches_per_epoch, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
+from paceline_trainer.evaluation.predictions import Predictions, gathered
 from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import Training
-from paceline_trainer.task import Arrays, Evaluation, Task
+from paceline_trainer.task import Arrays, Task
 from paceline_trainer.update import Update, Updated
 from paceline_trainer.watching.anomaly import Action, AnomalyError
 
@@ -168,18 +169,26 @@ def _backward(spread: Spread, data: Arrays, batch: Tensor, world: World) -> floa
     return float(loss) * weight if spread.counts else 0.0
 
 
+def predict(task: Task, spread: Spread, data: Arrays, world: World) -> Predictions | None:
+    """Of every sample of a split once, in rank 0 (else None). All processes call it together."""
+    return gathered(list(_predictions(task, spread, data, world)), world)
+
+
+def mean_loss(task: Task, spread: Spread, data: Arrays, world: World) -> float:
+    """Over every sample of a split once; the same in every process, and all call it together."""
+    mine = sum(float(part.losses.double().sum()) for part in _predictions(task, spread, data, world))
+    return float(world.sum(torch.tensor(mine, dtype=torch.float64))) / len(data)
+
+
 @torch.no_grad()
-def evaluate(task: Task, spread: Spread, data: Arrays, world: World) -> Evaluation:
-    """Exact over the whole split: every sample is counted once, by whichever process has it. All processes call it together."""
+def _predictions(task: Task, spread: Spread, data: Arrays, world: World) -> Iterator[Predictions]:
+    """This process's, batch by batch. To be taken to the end in every process."""
     spread.model.eval()
-    mine_so_far: Tensor | None = None
     for batch in torch.split(torch.arange(len(data)), spread.evaluation_batch):
         mine = shard(batch, spread.data_rank, spread.layout.data)
         seen = mine if len(mine) else batch[:1]
         outputs = spread.outputs(data.inputs[seen].to(world.device), data.targets[seen].to(world.device))
-        if outputs is not None and spread.counts:
-            part = task.statistics(outputs.cpu()[: len(mine)], data.targets[mine])
-            mine_so_far = part if mine_so_far is None else mine_so_far + part
+        if outputs is not None and spread.counts and len(mine):
+            outputs, targets = outputs.cpu(), data.targets[mine]
+            yield Predictions(mine, outputs, targets, task.losses(outputs, targets))
     spread.model.train()
-    parts = [part for part in world.gather(mine_so_far) if part is not None]
-    return task.evaluation(torch.stack(parts).sum(0))

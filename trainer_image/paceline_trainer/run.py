@@ -76,7 +76,7 @@ def main() -> None:
     termination.install()
     from torch.distributed.elastic.multiprocessing.errors import record  # torch is slow to import: not for --list
 
-    from paceline_trainer.session import run
+    from paceline_trainer.job import run
 
     code = 0
     try:

@@ -21,19 +21,27 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def __getitem__(self, indices: Tensor) -> Arrays:
+        return Arrays(self.inputs[indices], self.targets[indices])
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures on the evaluation split; ``details`` are tables for the report (a confusion matrix)."""
+    """Figures on the evaluation split, each finite; ``details`` are tables for the report, as JSON has them."""
 
     metrics: dict[str, float]
     details: dict[str, Any]
 
 
 class Task(Protocol):
-    """A model, its data and its loss. Constructed in every process, with the same seed."""
+    """A model, its data and its loss. Constructed in every process, with the same seed.
+
+    ``classes``: of a classifier, whose outputs are logits (B, C) and whose targets indices (B,); none of a regression, whose
+    outputs and targets are (B,).
+    """
 
     dataset: str
+    classes: tuple[str, ...]
 
     def __init__(self, params: Training) -> None: ...
 
@@ -44,12 +52,6 @@ class Task(Protocol):
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape (B,)."""
-
-    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Sums over samples, shape (K,), that add up over batches and processes to what evaluation() needs."""
-
-    def evaluation(self, statistics: Tensor) -> Evaluation:
-        """The metrics from the sums over the whole split."""
 
 
 def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
+from paceline_trainer.task import Arrays, Task, stratified_split
+
+KEPT_BACK, KEPT_BACK_SEED = 0.1, 2027
 MODES = ("min", "max")
 
 
@@ -79,3 +83,13 @@ class BestWeights:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.weights = dict(state)
+
+
+def kept_back(data: Arrays, task: Task) -> tuple[Arrays, Arrays]:
+    """(what is left to train on, a tenth for the decision when to stop); always the same, and stratified by class."""
+    if task.classes:
+        rest, some = stratified_split(data.targets, KEPT_BACK, KEPT_BACK_SEED)
+    else:
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(KEPT_BACK_SEED))
+        some, rest = order.tensor_split([round(len(data) * KEPT_BACK)])
+    return data[rest], data[some]

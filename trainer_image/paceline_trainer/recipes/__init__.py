@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from paceline_trainer.task import Task
 
 
+MOST_FOLDS = 20
+
+
 @dataclass(frozen=True)
 class Training(Plan, Optimization):
     """What every recipe takes."""
@@ -27,6 +30,20 @@ class Training(Plan, Optimization):
     optimizer: str = param("adamw", "Optimizer.", choices=("adamw", "sgd"))
     seed: int = param(0, "Seed of the weights and of the data's order.", minimum=0, maximum=2**31 - 1)
     deterministic: bool = param(False, "Use only algorithms that give the same result each time.")
+    folds: int = param(
+        0,
+        "Cross-validate first, over so many folds of the training data; 0 is not at all.",
+        choices=(0, *range(2, MOST_FOLDS + 1)),
+    )
+    patience: int = param(
+        0,
+        "End after so many epochs in a row without a better loss on a tenth of the training data that is kept back for it, "
+        "and take the best epoch's weights; 0 trains all epochs, on all data.",
+        minimum=0,
+        maximum=10_000,
+    )
+    min_delta: float = param(0.0, "Of patience: what a loss must be lower by to be better.", minimum=0.0, maximum=1e9)
+    profile: bool = param(False, "Write a trace of three steps of every process, for Perfetto or chrome://tracing.")
 
 
 @dataclass(frozen=True)
@@ -49,9 +66,11 @@ class ImageClassification(Training):
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
 
 
-# What may change when a run goes on from a checkpoint, how it is spread over processes too; any other parameter shapes the model,
-# its state or the data's order.
-MAY_CHANGE = {"epochs", "lr", "weight_decay"} | {field.name for part in (Plan, Optimization) for field in fields(part)}
+# What may change when a run goes on from a checkpoint, how it is spread over processes too; any other parameter shapes
+# the model, its state or the data's order.
+MAY_CHANGE = {"epochs", "lr", "weight_decay", "min_delta", "profile"} | {
+    field.name for part in (Plan, Optimization) for field in fields(part)
+}
 
 PARAMS: dict[str, type[Training]] = {
     "image-classification": ImageClassification,

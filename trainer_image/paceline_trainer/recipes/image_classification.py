@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paceline_trainer.data import packaged
 from paceline_trainer.recipes import ImageClassification, Training
-from paceline_trainer.task import Arrays, Evaluation, stratified_split
+from paceline_trainer.task import Arrays, stratified_split
 
 CLASSES = 10
 SIDE = 28
@@ -51,6 +50,7 @@ class Cnn(nn.Module):
 
 class ImageClassificationTask:
     dataset = "scikit-learn digits, scaled to 28×28"
+    classes = tuple(str(digit) for digit in range(CLASSES))
 
     def __init__(self, params: Training) -> None:
         assert isinstance(params, ImageClassification)
@@ -69,16 +69,3 @@ class ImageClassificationTask:
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
-
-    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The confusion matrix (row: true class, column: predicted), flattened, and the summed loss."""
-        cells = targets * CLASSES + outputs.argmax(1)
-        confusion = torch.bincount(cells, minlength=CLASSES * CLASSES).double()
-        return torch.cat([confusion, self.losses(outputs, targets).double().sum().reshape(1)])
-
-    def evaluation(self, statistics: Tensor) -> Evaluation:
-        confusion = statistics[:-1].reshape(CLASSES, CLASSES)
-        count = float(confusion.sum())
-        accuracy = float(confusion.diag().sum()) / count
-        matrix = [[int(cell) for cell in row] for row in confusion.tolist()]
-        return Evaluation({"accuracy": accuracy, "loss": float(statistics[-1]) / count}, {"confusion_matrix": matrix})
