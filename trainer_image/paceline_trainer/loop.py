@@ -10,12 +10,13 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-from paceline_trainer.data import batches_per_epoch, epoch_order, global_batches, position, shard
+from paceline_trainer.data import batches_per_epoch, by_length, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
 from paceline_trainer.evaluation.predictions import Predictions, gathered
 from paceline_trainer.optimization.precision import Precision
@@ -87,10 +88,11 @@ class Trained:
     seconds: float = 0.0
 
 
-def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
+def make_optimizer(groups: list[dict[str, Any]], params: Training) -> Optimizer:
+    """Of parameter groups, where rate and weight decay are the run's unless they have their own."""
     if params.optimizer == "sgd":
-        return SGD(model.parameters(), lr=params.lr, momentum=0.9, weight_decay=params.weight_decay)
-    return AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+        return SGD(groups, lr=params.lr, momentum=0.9, weight_decay=params.weight_decay)
+    return AdamW(groups, lr=params.lr, weight_decay=params.weight_decay)
 
 
 def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.dtype = torch.float32) -> Trained:
@@ -99,9 +101,9 @@ def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.d
     Raises LayoutError where it cannot be spread as asked, PrecisionError where the device cannot compute so.
     """
     precision = Precision(params.precision, world.device)
-    model = precision.prepare(task.model().to(world.device, dtype))
+    model = precision.prepare(task.model(steps).to(world.device, dtype))
     spread = Spread(model, task.losses, params, world, params.batch_size, precision)
-    optimizer = make_optimizer(spread.model, params)
+    optimizer = make_optimizer(task.parameter_groups(spread.model), params)
     return Trained(spread, optimizer, Update(params, optimizer, steps, precision))
 
 
@@ -134,7 +136,10 @@ def train(
     start = position(resumed_at, len(data), params.batch_size)
     samples = start.samples
     for epoch in range(start.epoch, params.epochs):
-        batches = global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size)
+        order = epoch_order(len(data), params.seed, epoch)
+        if data.lengths is not None:
+            order = by_length(order, data.lengths, params.batch_size)
+        batches = global_batches(order, params.batch_size)
         for batch in batches[start.batch if epoch == start.epoch else 0 :]:
             result.optimizer.zero_grad(set_to_none=True)
             done = len(result.losses) + 1
@@ -142,7 +147,7 @@ def train(
             mine = wishes(done)
             told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
             loss, stop, save = world.sum(told).tolist()
-            updated = None if done in left_out else result.update.apply(spread, done, loss / len(batch))
+            updated = None if done in left_out else _update(task, result, done, loss / len(batch))
             if updated and updated.anomaly and updated.anomaly.action is not Action.SKIP:
                 raise AnomalyError(updated.anomaly)
             result.losses.append(loss / len(batch))
@@ -158,6 +163,14 @@ def train(
                 wishes=Wishes(stop=stop > 0, save=save > 0),
                 updated=updated,
             )
+
+
+def _update(task: Task, result: Trained, step: int, loss: float) -> Updated:
+    task.before_update()
+    updated = result.update.apply(result.spread, step, loss)
+    if updated.anomaly is None:
+        task.after_update(step)
+    return updated
 
 
 def _backward(spread: Spread, data: Arrays, batch: Tensor, world: World) -> float:

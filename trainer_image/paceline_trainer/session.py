@@ -128,12 +128,13 @@ class Session:
             settings = dataclasses.replace(settings, directory=f"{settings.directory.rstrip('/')}/{self._part.name}")
         identity = {**self._run.identity(), "dataset": self._task.dataset, "samples": self._samples}
         self._saver = Saver(settings, self._world, identity)
+        decay = [group["weight_decay"] for group in self._result.optimizer.param_groups]
         found = self._saver.resume(self._state())
         if found is None:
             self._say(f"no checkpoint in {self._saver.storage.url}: starting from nothing")
             return
-        for group in self._result.optimizer.param_groups:  # it may be changed while a job is suspended, as the rate may
-            group.update(weight_decay=self._params.weight_decay)
+        for group, own in zip(self._result.optimizer.param_groups, decay, strict=True):
+            group["weight_decay"] = own  # it may be changed while a job is suspended, as the rate may
         at = found.position
         self._figures["current_step"] = at.step
         self._say(
@@ -262,6 +263,7 @@ class Session:
     def finish(self, folds: dict[str, Any] | None) -> None:
         """Evaluates and saves the model; ``folds``: what cross-validation found."""
         evaluation = self.evaluate()
+        self._task.finish(self._result.spread.model)
         weights = self._result.spread.full_state()
         if weights is None or evaluation is None:
             return
@@ -310,7 +312,7 @@ class Session:
         from paceline_trainer.checkpoint import State
 
         result = self._result
-        others: dict[str, Stateful] = {"update": result.update}
+        others: dict[str, Stateful] = {"update": result.update, "task": self._task}
         if self._early is not None:
             others["early"] = self._early
         return State(result.spread.model, result.optimizer, losses=result.losses, others=others, best=self._best)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,22 @@ from paceline_trainer.recipes import Training
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory: inputs (N, …) and targets (N, …), index by index."""
+    """A data set in memory: inputs (N, …) and targets (N, …), index by index.
+
+    ``lengths`` (N,), of samples that are padded: those of similar length come in the same batch.
+    """
 
     inputs: Tensor
     targets: Tensor
+    lengths: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, indices: Tensor) -> Arrays:
-        return Arrays(self.inputs[indices], self.targets[indices])
+        return Arrays(
+            self.inputs[indices], self.targets[indices], None if self.lengths is None else self.lengths[indices]
+        )
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Evaluation:
     details: dict[str, Any]
 
 
-class Task(Protocol):
+class Task(ABC):
     """A model, its data and its loss. Constructed in every process, with the same seed.
 
     ``classes``: of a classifier, whose outputs are logits (B, C) and whose targets indices (B,); none of a regression, whose
@@ -41,17 +48,42 @@ class Task(Protocol):
     """
 
     dataset: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
+    @abstractmethod
     def __init__(self, params: Training) -> None: ...
 
+    @abstractmethod
     def splits(self) -> tuple[Arrays, Arrays]:
-        """(training, evaluation); the same in every process."""
+        """(training, evaluation); the same in every process, and all call it together."""
 
-    def model(self) -> nn.Module: ...
+    @abstractmethod
+    def model(self, total_steps: int = 1) -> nn.Module:
+        """A fresh one, for a run of so many steps, which matters only where something is given out over a run."""
 
+    @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape (B,)."""
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """What is trained, as an optimizer takes it."""
+        return [{"params": list(model.parameters())}]
+
+    def before_update(self) -> None:
+        """After backward; may change gradients. The same in every process."""
+
+    def after_update(self, step: int) -> None:
+        """After the weights were updated, with the step's gradients still there; ``step`` counts from 1."""
+
+    def finish(self, model: nn.Module) -> None:
+        """Makes of a model that is trained, in place, the one that is saved."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep beside weights and optimizer."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From ``state_dict()`` of the same task."""
 
 
 def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ def classification(predictions: Predictions, classes: Sequence[str]) -> Evaluati
     """Of logits (N, C) and class indices (N,). Precision, recall, F1 and ROC-AUC are unweighted means over classes.
 
     A class that is never predicted has precision 0, one that never occurs recall 0 (scikit-learn's ``zero_division=0``). ROC-AUC
-    is one class against the rest, over the classes that some samples have and others have not; where there is no such class it
+    is each class against the rest, over the classes that some samples have and others have not; where there is no such class it
     is absent, as calling it 0 or NaN would say what nobody knows.
     """
     from sklearn import metrics as sk  # a second, which only this moment of a run needs
@@ -34,8 +34,11 @@ def classification(predictions: Predictions, classes: Sequence[str]) -> Evaluati
     loss = float(predictions.losses.double().mean())
     macro = sk.precision_recall_fscore_support(true, said, labels=labels, average="macro", zero_division=0)
     by_class = sk.precision_recall_fscore_support(true, said, labels=labels, zero_division=0)
+    # Of two classes, the second one's: the first's is the same, mirrored.
     curves = {
-        classes[i]: sk.roc_curve(true == i, probabilities[:, i]) for i in labels if 0 < (true == i).sum() < len(true)
+        classes[i]: sk.roc_curve(true == i, probabilities[:, i])
+        for i in (labels[1:] if len(classes) == 2 else labels)
+        if 0 < (true == i).sum() < len(true)
     }
     areas = {name: float(sk.auc(false, right)) for name, (false, right, _) in curves.items()}
     bins = calibration_bins(probabilities, true)

@@ -66,6 +66,59 @@ class ImageClassification(Training):
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
 
 
+TUNINGS = ("full", "layerwise", "frozen", "lora", "adalora", "adapters")
+
+
+@dataclass(frozen=True)
+class TextClassification(Training):
+    """Texts into classes."""
+
+    refusals: ClassVar[tuple[Refusal, ...]] = (
+        *Training.refusals,
+        *(
+            Refusal(
+                {"tuning": how, "parallel": "fsdp"},
+                f"what {how} trains is small: every process holds it, with parallel: ddp",
+            )
+            for how in TUNINGS[2:]
+        ),
+        Refusal({"tuning": "adalora", "precision": "fp16"}, "adalora reads gradients, which fp16 scales: take bf16"),
+    )
+
+    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1,))
+    pipeline_stages: int = param(1, "Processes that have some of the layers each, one behind the other.", choices=(1,))
+    epochs: int = param(3, "Passes over the training data.", minimum=1, maximum=10_000)
+    batch_size: int = param(32, "Samples of one step, over all processes together.", minimum=1, maximum=1_000_000)
+    lr: float = param(5e-5, "Learning rate.", minimum=1e-8, maximum=100.0)
+    weight_decay: float = param(0.01, "Weight decay, of matrices only.", minimum=0.0, maximum=1.0)
+    schedule: str = param(
+        "linear", "How the learning rate goes on after the warm-up.", choices=("constant", "cosine", "linear", "step")
+    )
+    tuning: str = param(
+        "full", "What of the encoder trains, and how; the classifier on it always does.", choices=TUNINGS
+    )
+    max_tokens: int = param(128, "Of a text; the rest is cut off.", minimum=8, maximum=512)
+    dropout: float = param(0.1, "Of hidden states and attention, and before the classifier.", minimum=0.0, maximum=0.9)
+    layer_decay: float = param(
+        0.8, "Of layerwise: each layer's rate is that of the next higher one times this.", minimum=0.01, maximum=1.0
+    )
+    lora_rank: int = param(8, "Of lora; of adalora what is left on average.", minimum=1, maximum=256)
+    lora_alpha: int = param(16, "Updates of lora and adalora count alpha / rank times.", minimum=1, maximum=1024)
+    adapter_width: int = param(48, "Features of an adapter's bottleneck.", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
+class SentimentAnalysis(TextClassification):
+    """Sentiment of 38,158 tweets (negative, neutral, positive), by fine-tuning MiniLM."""
+
+    max_tokens: int = param(64, "Of a text; the rest is cut off.", minimum=8, maximum=512)
+
+
+@dataclass(frozen=True)
+class TopicClassification(TextClassification):
+    """Topics of 2,225 BBC news documents (five classes), by fine-tuning MiniLM."""
+
+
 # What may change when a run goes on from a checkpoint, how it is spread over processes too; any other parameter shapes
 # the model, its state or the data's order.
 MAY_CHANGE = {"epochs", "lr", "weight_decay", "min_delta", "profile"} | {
@@ -75,6 +128,8 @@ MAY_CHANGE = {"epochs", "lr", "weight_decay", "min_delta", "profile"} | {
 PARAMS: dict[str, type[Training]] = {
     "image-classification": ImageClassification,
     "linear-regression": LinearRegression,
+    "sentiment-analysis": SentimentAnalysis,
+    "topic-classification": TopicClassification,
 }
 
 

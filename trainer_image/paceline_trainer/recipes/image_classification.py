@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from paceline_trainer.data import packaged
 from paceline_trainer.recipes import ImageClassification, Training
-from paceline_trainer.task import Arrays, stratified_split
+from paceline_trainer.task import Arrays, Task, stratified_split
 
 CLASSES = 10
 SIDE = 28
@@ -48,7 +48,7 @@ class Cnn(nn.Module):
         return x
 
 
-class ImageClassificationTask:
+class ImageClassificationTask(Task):
     dataset = "scikit-learn digits, scaled to 28×28"
     classes = tuple(str(digit) for digit in range(CLASSES))
 
@@ -64,7 +64,7 @@ class ImageClassificationTask:
         train, held_out = stratified_split(labels, EVALUATION_SHARE, SPLIT_SEED)
         return Arrays(images[train], labels[train]), Arrays(images[held_out], labels[held_out])
 
-    def model(self) -> nn.Module:
+    def model(self, total_steps: int = 1) -> nn.Module:
         return Cnn(self._params.width)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from paceline_trainer.data import packaged
 from paceline_trainer.recipes import LinearRegression, Training
-from paceline_trainer.task import Arrays
+from paceline_trainer.task import Arrays, Task
 
 SPLIT_SEED, EVALUATION_SHARE = 2026, 0.2
 
 
-class LinearRegressionTask:
+class LinearRegressionTask(Task):
     dataset = "scikit-learn diabetes"
-    classes: tuple[str, ...] = ()
 
     def __init__(self, params: Training) -> None:
         assert isinstance(params, LinearRegression)
@@ -32,7 +31,7 @@ class LinearRegressionTask:
         targets = (targets - targets[train].mean()) / targets[train].std()
         return Arrays(inputs[train], targets[train]), Arrays(inputs[held_out], targets[held_out])
 
-    def model(self) -> nn.Module:
+    def model(self, total_steps: int = 1) -> nn.Module:
         return nn.Sequential(nn.Linear(10, 1), nn.Flatten(0))
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
