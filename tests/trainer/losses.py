@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,11 +22,14 @@ from paceline_trainer.loop import begin, total_steps, train
 from paceline_trainer.params import parse
 from paceline_trainer.task import Arrays
 
+AUGMENTED = {"crop": 2, "cutout": 6, "flip": 0.5, "mixup": 0.4, "attack": "pgd", "attack_steps": 2}
 
-def losses(recipe: str, optimizer: str, dtype: torch.dtype, world: World) -> list[float]:
+
+def losses(recipe: str, optimizer: str, dtype: torch.dtype, world: World, **more: Any) -> list[float]:
     # A batch of 50: at 3 processes every part is uneven; the digits' last batch of an epoch has 38, the diabetes' has 4.
     lr = 0.02 if optimizer == "sgd" else 0.002
-    params = parse(recipes.PARAMS[recipe], {"epochs": 3, "batch_size": 50, "seed": 7, "optimizer": optimizer, "lr": lr})
+    given = {"epochs": 3, "batch_size": 50, "seed": 7, "optimizer": optimizer, "lr": lr, **more}
+    params = parse(recipes.PARAMS[recipe], given)
     torch.manual_seed(params.seed)
     task = recipes.load(recipe)(params)
     data, _ = task.splits()
@@ -44,6 +48,9 @@ def main() -> None:
             for optimizer in ("sgd", "adamw")
             for dtype in (torch.float32, torch.float64)
         }
+        found["augmented"] = losses(
+            "image-classification", "sgd", torch.float64, world, **{**AUGMENTED, "epochs": 1, "width": 4}
+        )
         if world.main:
             Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import cross_entropy, one_hot, pad
+from torch.nn.functional import cross_entropy, pad
 
 from paceline_trainer.augment_images import (
     augment,
@@ -14,9 +14,8 @@ from paceline_trainer.augment_images import (
     cutout,
     flip,
     mixup,
-    mixup_losses,
     mixup_share,
-    partners,
+    mixup_targets,
     randoms,
 )
 from paceline_trainer.data import shard
@@ -77,13 +76,14 @@ def test_cutout_is_one_square_and_a_part_of_it_at_the_border(draw, rows, columns
 
 def test_mixup_is_linear_and_its_loss_that_of_the_mixed_label():
     images, share = numbered(4), mixup_share(0, 0, 7, 0.4)
-    order = partners(torch.arange(4))
+    order = torch.arange(4).roll(1)
     mixed = mixup(images, images[order], share)
     assert torch.equal(mixed[1], share * images[1] + (1 - share) * images[0])
     outputs, targets = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
-    found = mixup_losses(lambda o, t: cross_entropy(o, t, reduction="none"), outputs, targets, targets[order], share)
-    soft = share * one_hot(targets, 3) + (1 - share) * one_hot(targets[order], 3)
-    torch.testing.assert_close(found, cross_entropy(outputs, soft, reduction="none"))
+    soft = mixup_targets(targets, targets[order], 3, share)
+    torch.testing.assert_close(soft[1], torch.tensor([1 - share, share, 0.0]))
+    own, other = (cross_entropy(outputs, some, reduction="none") for some in (targets, targets[order]))
+    torch.testing.assert_close(cross_entropy(outputs, soft, reduction="none"), share * own + (1 - share) * other)
 
 
 def test_mixup_shares_have_the_mean_and_variance_of_their_beta():
@@ -102,7 +102,7 @@ def test_a_sample_becomes_the_same_at_any_number_of_processes(size, count, epoch
         options = {"seed": 3, "epoch": epoch, "padding": 2, "flip_probability": 0.5, "cutout_side": 3}
         return augment(images[indices], indices, **options)
 
-    whole, other = changed(batch), partners(batch)
+    whole, other = changed(batch), batch.roll(1)
     for rank in range(size):
         mine = shard(batch, rank, size)
         assert torch.equal(changed(mine), shard(whole, rank, size))

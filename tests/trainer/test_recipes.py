@@ -35,6 +35,11 @@ def test_many_processes_reproduce_one_processs_losses(losses, recipe, optimizer,
     assert together[f"{run} float32"] == pytest.approx(alone[f"{run} float32"], rel=0, abs=1e-2)
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_augmented_and_attacked_samples_are_the_same_at_any_number_of_processes(losses, processes):
+    assert losses(processes)["augmented"] == pytest.approx(losses(1)["augmented"], rel=0, abs=1e-9)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, recipe):
     result = trained(recipe)

@@ -147,7 +147,7 @@ def test_the_penalty_of_adalora_makes_factors_orthogonal(tuned):
         budget.before_update()
         with torch.no_grad():
             for p in factors:
-                p -= 20 * p.grad
+                p.sub_(20 * p.grad)
     assert distance() < 0.9 * begun
 
 

@@ -6,8 +6,6 @@ Mixup's partners and share follow from the global batch and its step, which are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,27 +63,15 @@ def mixup_share(seed: int, epoch: int, step: int, alpha: float) -> float:
     return float(np.random.default_rng((seed, epoch, step)).beta(alpha, alpha))
 
 
-def partners(batch: Tensor) -> Tensor:
-    """The index of each sample's mixup partner in a global batch of indices (B,): the one before it, in shuffled order.
-
-    Before it is divided: ``shard(partners(batch), rank, size)`` are those of ``shard(batch, rank, size)``.
-    """
-    return batch.roll(1)
-
-
 def mixup(images: Tensor, partners: Tensor, share: float) -> Tensor:
     """λ × image + (1 - λ) × its partner, (B, C, H, W) both; ``share`` is λ."""
     return share * images + (1 - share) * partners
 
 
-def mixup_losses(
-    losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor, partners: Tensor, share: float
-) -> Tensor:
-    """Loss of each mixed sample (B,): λ × that of its own target + (1 - λ) × that of its partner's.
-
-    For cross entropy this is the loss of the mixed one-hot label, as it is linear in the label.
-    """
-    return share * losses(outputs, targets) + (1 - share) * losses(outputs, partners)
+def mixup_targets(targets: Tensor, partners: Tensor, classes: int, share: float) -> Tensor:
+    """Probabilities (B, C) of mixed samples: λ of its own class (B,), 1 - λ of its partner's (B,)."""
+    own, other = F.one_hot(targets, classes), F.one_hot(partners, classes)
+    return share * own + (1 - share) * other
 
 
 def augment(

@@ -143,7 +143,7 @@ def train(
         for batch in batches[start.batch if epoch == start.epoch else 0 :]:
             result.optimizer.zero_grad(set_to_none=True)
             done = len(result.losses) + 1
-            loss_sum = math.nan if done in left_out else _backward(spread, data, batch, world)
+            loss_sum = math.nan if done in left_out else _backward(task, spread, data, batch, world, epoch, done)
             mine = wishes(done)
             told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
             loss, stop, save = world.sum(told).tolist()
@@ -173,12 +173,15 @@ def _update(task: Task, result: Trained, step: int, loss: float) -> Updated:
     return updated
 
 
-def _backward(spread: Spread, data: Arrays, batch: Tensor, world: World) -> float:
+def _backward(task: Task, spread: Spread, data: Arrays, batch: Tensor, world: World, epoch: int, step: int) -> float:
     """Gradients of a global batch; the summed loss of the samples that this process counts."""
-    mine = shard(batch, spread.data_rank, spread.layout.data)
+    mine, partners = (shard(some, spread.data_rank, spread.layout.data) for some in (batch, batch.roll(1)))
     # A replica without any still takes part with one that weighs nothing: the others wait for its backward.
-    seen, weight = (mine, 1.0) if len(mine) else (batch[:1], 0.0)
-    loss = spread.backward(data.inputs[seen].to(world.device), data.targets[seen].to(world.device), weight / len(batch))
+    weight = 1.0 if len(mine) else 0.0
+    seen, partners = (mine, partners) if len(mine) else (batch[:1], batch[:1])
+    inputs, targets = (part.to(world.device) for part in task.batch(data, seen, partners, epoch, step))
+    inputs = task.attacked(spread.model, inputs, targets, seen, epoch)
+    loss = spread.backward(inputs, targets, weight / len(batch))
     return float(loss) * weight if spread.counts else 0.0
 
 

@@ -69,6 +69,15 @@ class Task(ABC):
         """What is trained, as an optimizer takes it."""
         return [{"params": list(model.parameters())}]
 
+    def batch(self, data: Arrays, indices: Tensor, partners: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of these samples (B,) to be trained on, augmented where that is asked for; ``partners`` (B,) are
+        others of the same step. The same whatever the number of processes; ``epoch`` counts from 0, ``step`` from 1."""
+        return data.inputs[indices], data.targets[indices]
+
+    def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """These inputs, where it is asked for as an adversary would change them. ``model`` is the bare one."""
+        return inputs
+
     def before_update(self) -> None:
         """After backward; may change gradients. The same in every process."""
 

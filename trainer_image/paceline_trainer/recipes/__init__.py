@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from paceline_trainer.optimization.plan import Optimization
 from paceline_trainer.parallel.plan import Plan
-from paceline_trainer.params import Refusal, param
+from paceline_trainer.params import MANY, SOME, Refusal, param
 
 if TYPE_CHECKING:
     from paceline_trainer.task import Task
@@ -59,10 +59,37 @@ class LinearRegression(Training):
 class ImageClassification(Training):
     """A 28×28 ten-class CNN on scikit-learn's digits (1,797 images, scaled up from 8×8)."""
 
+    refusals: ClassVar[tuple[Refusal, ...]] = (
+        *Training.refusals,
+        *(
+            Refusal(
+                {"attack": how, "parallel": "fsdp"}, f"{how} needs every process to hold the whole model: parallel: ddp"
+            )
+            for how in ("fgsm", "pgd")
+        ),
+        *(
+            Refusal({"attack": how, "pipeline_stages": MANY}, f"{how} needs every process to hold the whole model")
+            for how in ("fgsm", "pgd")
+        ),
+        Refusal({"mixup": SOME, "pipeline_stages": MANY}, "a pipeline's stages take classes, not mixtures of them"),
+    )
+
     tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1, 2, 4, 8, 16))
     pipeline_stages: int = param(
         1, "Processes that have some of the layers each, one behind the other.", choices=(1, 2, 4)
     )
+    crop: int = param(0, "Train on windows that are moved by so many pixels at most.", minimum=0, maximum=27)
+    flip: float = param(0.0, "Train on mirrored images, this share of them; not of digits.", minimum=0.0, maximum=1.0)
+    cutout: int = param(0, "Train on images with a square of this side blackened.", minimum=0, maximum=28)
+    mixup: float = param(
+        0.0,
+        "Train on mixtures of two images; their shares are drawn from Beta(mixup, mixup).",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    attack: str = param("none", "Train on images as an adversary would change them.", choices=("none", "fgsm", "pgd"))
+    epsilon: float = param(0.1, "What an attack changes a pixel by at most, of 1.", minimum=0.0, maximum=1.0)
+    attack_steps: int = param(5, "Steps of pgd; each costs a forward and a backward pass.", minimum=1, maximum=1000)
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
 
 

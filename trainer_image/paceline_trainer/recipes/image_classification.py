@@ -11,6 +11,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paceline_trainer.adversarial import fgsm, pgd
+from paceline_trainer.augment_images import augment, mixup, mixup_share, mixup_targets, randoms
 from paceline_trainer.data import packaged
 from paceline_trainer.recipes import ImageClassification, Training
 from paceline_trainer.task import Arrays, Task, stratified_split
@@ -69,3 +71,24 @@ class ImageClassificationTask(Task):
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
+
+    def batch(self, data: Arrays, indices: Tensor, partners: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        p, inputs, targets = self._params, data.inputs[indices], data.targets[indices]
+        if p.mixup:
+            share = mixup_share(p.seed, epoch, step, p.mixup)
+            inputs = mixup(inputs, data.inputs[partners], share)
+            targets = mixup_targets(targets, data.targets[partners], CLASSES, share).to(inputs.dtype)
+        inputs = augment(
+            inputs, indices, seed=p.seed, epoch=epoch, padding=p.crop, flip_probability=p.flip, cutout_side=p.cutout
+        )
+        return inputs, targets
+
+    def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        p = self._params
+        if p.attack == "fgsm":
+            return fgsm(model, self.losses, inputs, targets, p.epsilon)
+        if p.attack == "pgd":
+            # Other draws than those of the augmentation.
+            start = randoms(p.seed + 1, epoch, indices, inputs[0].numel()).reshape(inputs.shape)
+            return pgd(model, self.losses, inputs, targets, p.epsilon, start=start, steps=p.attack_steps)
+        return inputs
