@@ -65,10 +65,11 @@ def make_volumes() -> None:
     ]
     for index in range(VOLUMES):
         name = f"shared-{index}"
-        if there.get(name) in ("Released", "Failed"):  # its claim is gone; what was in it belonged to that
-            kubectl("delete", "pv", name)
-            shutil.rmtree(paths.STATE / "volumes" / name, ignore_errors=True)
         folder = paths.STATE / "volumes" / name
+        # What is in it belonged to a claim that is gone, or to an earlier cluster.
+        if there.get(name) not in ("Available", "Bound", "Pending"):
+            kubectl("delete", "pv", name, "--ignore-not-found")
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o1777)
         spec = {

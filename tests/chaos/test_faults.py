@@ -26,7 +26,7 @@ CASES = [
     pytest.param(faults.drain, {"NodeDrained", "RendezvousLost"}, 2),
     pytest.param(faults.notice, {"NodeDrained"}, 1),
     pytest.param(faults.cut_node, {"NodeLost"}, 2),
-    pytest.param(faults.stop_node, {"NodeLost"}, 2),
+    pytest.param(faults.stop_node, {"NodeLost", "RendezvousLost"}, 2),
     pytest.param(faults.everything_at_once, {"RendezvousLost", "PodDeleted"}, 2),
 ]
 

@@ -66,6 +66,6 @@ def log(run: Training) -> str:
     for index in (0, 1):
         try:
             text += logs(run.pod(index), run.namespace)
-        except (ValueError, RefusedError):
-            continue  # no pod, or none that has begun
+        except (ValueError, RefusedError) as error:
+            print(f"no log of worker {index}: {error}")  # no pod, or none that has begun
     return text

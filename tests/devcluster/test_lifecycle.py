@@ -28,6 +28,9 @@ print("reached", address)
 """
 
 
+LEFT = paths.STATE / "volumes" / "shared-0" / "left.txt"
+
+
 def devcluster(*arguments, check=True):
     done = subprocess.run(
         [sys.executable, "-m", "devcluster", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
@@ -82,7 +85,10 @@ def run_probe(name, node):
 
 def test_up_gives_ready_nodes_names_and_services():
     devcluster("down")
+    LEFT.parent.mkdir(parents=True, exist_ok=True)
+    LEFT.write_text("of an earlier cluster", encoding="utf-8")
     devcluster("up", "--fake-gpus", "8")
+    assert not LEFT.exists(), "a new cluster's volumes are empty"
     assert ready("n1")
     assert ready("n2")
     assert kubectl("get", "node", "n1", "-o", r"jsonpath={.status.allocatable.nvidia\.com/gpu}") == "8"
@@ -97,6 +103,7 @@ def test_up_again_changes_nothing():
 
 
 def test_up_repairs_what_a_kill_of_every_process_left():
+    LEFT.write_text("of this cluster", encoding="utf-8")
     for pid in our_pids():
         try:
             os.kill(pid, signal.SIGKILL)
@@ -106,6 +113,7 @@ def test_up_repairs_what_a_kill_of_every_process_left():
     assert ready("n1")
     assert ready("n2")
     assert "reached" in run_probe("after-kill", "n2")
+    assert LEFT.exists(), "volumes keep what is in them"
 
 
 def test_up_repairs_a_half_finished_node():

@@ -52,6 +52,7 @@ class World:
         self.job_deleted = False
         self.events: list[str] = []
         self.made: list[CreateWorker] = []
+        self.avoided_by_store: tuple[str, ...] = ()
         self.printed: dict[str, str] = {}  # ends of logs by pod name
         self.warned: dict[str, str] = {}  # newest warnings by pod name
         self.graces: dict[str, int | None] = {}
@@ -72,6 +73,7 @@ class World:
                         self.made.append(action)
                 case CreateRendezvous():
                     if "job-rdzv" not in self.pods:
+                        self.avoided_by_store = action.avoid
                         self._add("job-rdzv", "rendezvous", 0, 0)
                 case DeletePod():
                     pod = self.pods.get(action.name)

@@ -220,6 +220,49 @@ def test_an_aftermath_is_not_counted_again(world):
     assert len(status.failures) == 1
 
 
+UNREACHABLE = (
+    "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection to the C10d store has failed."
+)
+
+
+def test_a_store_that_cannot_be_reached_is_replaced_elsewhere_and_nobodys_fault(world):
+    """Its node died with it, and is called NotReady only later: the next attempt must not wait there for its peers."""
+    world.start()
+    world.change("job-rdzv", node="n2")
+    world.end("job-1-0-0", 1, UNREACHABLE)
+    world.settle()
+    assert world.job.status.attempt == 1, "the one to blame may yet be told of"
+    world.now += 3
+    world.settle()
+    status = world.job.status
+    assert (status.attempt, status.restarts.infrastructure, status.restarts.job) == (2, 1, 0)
+    last = status.last_failure
+    assert (last.cause, last.pod, last.node) == ("RendezvousLost", "job-rdzv", "n2")
+    assert "job-1-0-0" in last.message
+    assert world.graces["job-rdzv"] == 0, "its kubelet may never answer"
+    next_attempt(world)
+    assert [p.avoid for p in world.made[-2:]] == [("n2",), ("n2",)]
+    assert world.avoided_by_store == ("n2",)
+    world.run_all()
+    world.settle()
+    assert world.job.status.phase == "Running"
+
+
+def test_a_store_that_can_still_not_be_reached_is_the_networks_or_the_programs_fault(world):
+    """Without a step in between it was not the store's node: that would go on for ever, at nobody's expense."""
+    world.start()
+    for name in ("job-1-0-0", "job-2-0-0"):
+        world.end(name, 1, UNREACHABLE)
+        world.settle()
+        world.now += 130
+        next_attempt(world)
+        world.run_all()
+        world.settle()
+    status = world.job.status
+    assert [f.cause for f in status.failures] == ["RendezvousLost", "CollectiveTimeout"]
+    assert (status.restarts.infrastructure, status.restarts.job) == (1, 1)
+
+
 def test_when_some_have_ended_well_a_lost_one_starts_a_new_generation(world):
     world.start()
     world.end("job-1-0-0", 0)

@@ -81,7 +81,7 @@ class Executor:
             case CreateRendezvous():
                 await asyncio.gather(
                     self._create(f"{namespace}/services", render.service(job)),
-                    self._create_pod(render.rendezvous(job, self._here)),
+                    self._create_pod(render.rendezvous(job, self._here, action.avoid)),
                 )
             case DeletePod():
                 await self._delete_pod(f"{namespace}/pods/{action.name}", action)

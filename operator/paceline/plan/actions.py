@@ -12,6 +12,9 @@ from paceline.api.status import TrainingJobStatus
 class CreateRendezvous:
     """The headless service and the store's pod."""
 
+    # Nodes to keep away from where there are others.
+    avoid: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class CreateWorker:
@@ -21,7 +24,7 @@ class CreateWorker:
     nnodes: tuple[int, int]
     # 0 for the first pod of an index in an attempt, n for its n-th replacement.
     replacement: int = 0
-    # Nodes to keep away from where there are others.
+    # As the store.
     avoid: tuple[str, ...] = ()
 
 

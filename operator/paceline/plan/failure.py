@@ -84,6 +84,18 @@ def is_secondary(what: Failure) -> bool:
     return what.cause == Cause.COLLECTIVE_TIMEOUT
 
 
+def cannot_reach_store(what: Failure) -> bool:
+    """Does it say that the rendezvous store did not answer?"""
+    return lastwords.STORE_UNREACHABLE.search(f"{what.message}\n{what.traceback or ''}") is not None
+
+
+def store_unreachable(store: PodRecord, what: Failure) -> Failure:
+    """``what``: of the worker that could not reach it. The store's node is suspected, and kept away from."""
+    message = f"pod {what.pod} cannot reach the store, pod {store.name} on node {store.node}: {what.message}"
+    plain = _plain(Cause.RENDEZVOUS_LOST, store.name, store.node, message, what.time.timestamp())
+    return plain.model_copy(update={"traceback": what.traceback})
+
+
 def node_lost(pod: PodRecord, node: NodeRecord | None, now: float) -> Failure:
     """A worker, or the store, on a node that does not answer."""
     how = "is gone from the cluster" if node is None else "does not answer"

@@ -66,9 +66,25 @@ def _dead(d: Draft) -> Incident | None:
         last = d.status.last_failure
         if last is not None and what.time.timestamp() < last.time.timestamp() + AFTERMATH_SECONDS:
             return Incident(what, Rung.GANG, gang.failed, aftermath=True)
+        if (store := _unreachable(d, what)) is not None:
+            return Incident(failure.store_unreachable(store, what), Rung.GANG, (*gang.failed, store))
     # An agent that gave up has closed the rendezvous for all; and those that have ended well do not come back to form one.
     gang_is_over = gang.succeeded or any(failure.agent_gave_up(p) for p in gang.failed)
     return Incident(what, Rung.GANG if gang_is_over else Rung.POD, gang.failed)
+
+
+def _unreachable(d: Draft, what: Failure) -> PodRecord | None:
+    """The store, where a worker says that it does not answer: its node may be gone, which the cluster tells only later.
+
+    Once. Where the next attempt cannot reach its own store either, and made no step, something else is wrong.
+    """
+    if not failure.cannot_reach_store(what):
+        return None
+    last, progress = d.status.last_failure, d.status.progress
+    again = last is not None and last.cause == Cause.RENDEZVOUS_LOST and last.attempt == d.attempt - 1
+    if again and last is not None and last.step == (progress.step if progress else None):
+        return None
+    return next((p for p in d.rendezvous if p.node and not p.deleting), None)
 
 
 def _gone(d: Draft, missing: int) -> list[PodRecord]:

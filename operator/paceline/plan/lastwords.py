@@ -16,6 +16,8 @@ NOTICED = re.compile(
     r"|RendezvousConnectionError|DistNetworkError|DistStoreError|Application timeout caused pair closure|monitoredBarrier"
     r"|collective operation timeout",
 )
+# The agents cannot reach the store that they meet at.
+STORE_UNREACHABLE = re.compile(r"RendezvousConnectionError|connection to the C10d store has failed")
 # torchrun's summary: which processes failed and how, the root cause last.
 _SUMMARY = re.compile(r"^Root Cause \(first observed failure\):$", re.MULTILINE)
 _ENTRY = re.compile(r"^\[\d+\]:\n(.*?)(?=^\[\d+\]:$|^-{9}|^={9})", re.MULTILINE | re.DOTALL)

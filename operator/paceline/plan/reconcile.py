@@ -22,7 +22,7 @@ from paceline.render.names import worker_selector
 # How long a manifest that the API server refused is left alone before it is tried again (quota may be freed).
 REFUSED_RETRY_SECONDS = 30
 # Causes after which the next workers keep away from the node, where there are others.
-AVOIDED = (Cause.DEVICE_ERROR, Cause.NODE_LOST, Cause.NODE_DRAINED)
+AVOIDED = (Cause.DEVICE_ERROR, Cause.NODE_LOST, Cause.NODE_DRAINED, Cause.RENDEZVOUS_LOST)
 
 
 def plan(job: TrainingJob, seen: Observed, now: float, recipes: Catalogue) -> Plan:
@@ -207,16 +207,16 @@ def _11_create_what_is_missing(d: Draft) -> bool:
         d.wake(d.now + REFUSED_RETRY_SECONDS)
         return True
     d.delete(p for p in d.rendezvous if p.phase in ("Failed", "Succeeded") or d.lost(p))
-    if not d.rendezvous:
-        d.actions.append(CreateRendezvous())
-    gang = d.gang
-    if gang.succeeded and (d.holds(c.RUNNING) or sizes(d.job.spec).free):
-        return False  # the others have trained to the end: nobody is left to train with
-    replacement = {p.index: p.replacement + 1 for p in sorted(d.workers, key=lambda p: p.replacement)}
     last = d.status.last_failure
     avoid = (
         (last.node,) if last and last.node and last.cause in AVOIDED and (last.attempt or 0) >= d.attempt - 1 else ()
     )
+    if not d.rendezvous:
+        d.actions.append(CreateRendezvous(avoid))
+    gang = d.gang
+    if gang.succeeded and (d.holds(c.RUNNING) or sizes(d.job.spec).free):
+        return False  # the others have trained to the end: nobody is left to train with
+    replacement = {p.index: p.replacement + 1 for p in sorted(d.workers, key=lambda p: p.replacement)}
     for index in gang.free_indices(d.wanted - len(gang.live)):
         pair = nnodes(d.job.spec, d.wanted)
         d.actions.append(CreateWorker(index, d.attempt, pair, replacement.get(index, 0), avoid))

@@ -54,6 +54,8 @@ def _climb(d: Draft, found: Incident, decided: Answer, told: str) -> None:
         d.announce("Restarting", f"attempt {d.attempt} failed, the next starts {soon}: {told}", warning=True)
         d.delete(d.workers, BROKEN_GANG_GRACE_SECONDS)
         d.delete(p for p in d.rendezvous if d.lost(p) or p.phase in ("Failed", "Succeeded"))
+        # A store that nobody reaches may be on a node whose kubelet never answers. It keeps nothing that is worth a grace.
+        d.delete((p for p in d.rendezvous if p in found.pods), grace_seconds=0)
         update |= {"job": counts.job + decided.counts, "total": counts.total + 1}
     d.set(restarts=counts.model_copy(update=update))
     if decided.rung is Rung.GANG:

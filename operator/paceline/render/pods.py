@@ -95,10 +95,10 @@ def worker(
     }
 
 
-def rendezvous(job: TrainingJob, here: Installation) -> dict[str, Any]:
+def rendezvous(job: TrainingJob, here: Installation, avoid: Sequence[str] = ()) -> dict[str, Any]:
     """The store's pod: restarts in place, needs no device, and follows the template where it must to be allowed at all."""
     template = job.spec.template.spec.wire()
-    spec = {
+    spec: dict[str, Any] = {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 2,
         "automountServiceAccountToken": False,
@@ -118,6 +118,7 @@ def rendezvous(job: TrainingJob, here: Installation) -> dict[str, Any]:
                 "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}},
             }
         ],
+        **_keep_away(avoid),
     }
     shared = (
         "imagePullSecrets",
@@ -137,7 +138,7 @@ def rendezvous(job: TrainingJob, here: Installation) -> dict[str, Any]:
             "labels": names.labels(job, "rendezvous"),
             "ownerReferences": [names.owner_reference(job)],
         },
-        "spec": {**spec, **{key: template[key] for key in shared if key in template}},
+        "spec": merge(spec, {key: template[key] for key in shared if key in template}),
     }
 
 
