@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
+from torch.profiler import record_function
 
 from paceline_trainer.data import batches_per_epoch, by_length, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
@@ -25,6 +26,7 @@ from paceline_trainer.recipes import Training
 from paceline_trainer.task import Arrays, Task
 from paceline_trainer.update import Update, Updated
 from paceline_trainer.watching.anomaly import Action, AnomalyError
+from paceline_trainer.watching.step_time import DATA, StepTimes
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Trained:
     spread: Spread
     optimizer: Optimizer
     update: Update
+    times: StepTimes
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -104,7 +107,9 @@ def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.d
     model = precision.prepare(task.model(steps).to(world.device, dtype))
     spread = Spread(model, task.losses, params, world, params.batch_size, precision)
     optimizer = make_optimizer(task.parameter_groups(spread.model), params)
-    return Trained(spread, optimizer, Update(params, optimizer, steps, precision))
+    # There can be one profiler at a time.
+    times = StepTimes(enabled=not params.profile)
+    return Trained(spread, optimizer, Update(params, optimizer, steps, precision), times)
 
 
 def total_steps(samples: int, params: Training) -> int:
@@ -141,13 +146,14 @@ def train(
             order = by_length(order, data.lengths, params.batch_size)
         batches = global_batches(order, params.batch_size)
         for batch in batches[start.batch if epoch == start.epoch else 0 :]:
-            result.optimizer.zero_grad(set_to_none=True)
             done = len(result.losses) + 1
-            loss_sum = math.nan if done in left_out else _backward(task, spread, data, batch, world, epoch, done)
-            mine = wishes(done)
-            told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
-            loss, stop, save = world.sum(told).tolist()
-            updated = None if done in left_out else _update(task, result, done, loss / len(batch))
+            with result.times.step():
+                result.optimizer.zero_grad(set_to_none=True)
+                loss_sum = math.nan if done in left_out else _backward(task, spread, data, batch, world, epoch, done)
+                mine = wishes(done)
+                told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
+                loss, stop, save = world.sum(told).tolist()
+                updated = None if done in left_out else _update(task, result, done, loss / len(batch))
             if updated and updated.anomaly and updated.anomaly.action is not Action.SKIP:
                 raise AnomalyError(updated.anomaly)
             result.losses.append(loss / len(batch))
@@ -179,7 +185,8 @@ def _backward(task: Task, spread: Spread, data: Arrays, batch: Tensor, world: Wo
     # A replica without any still takes part with one that weighs nothing: the others wait for its backward.
     weight = 1.0 if len(mine) else 0.0
     seen, partners = (mine, partners) if len(mine) else (batch[:1], batch[:1])
-    inputs, targets = (part.to(world.device) for part in task.batch(data, seen, partners, epoch, step))
+    with record_function(DATA):
+        inputs, targets = (part.to(world.device) for part in task.batch(data, seen, partners, epoch, step))
     inputs = task.attacked(spread.model, inputs, targets, seen, epoch)
     loss = spread.backward(inputs, targets, weight / len(batch))
     return float(loss) * weight if spread.counts else 0.0

@@ -19,10 +19,11 @@ from paceline_trainer.data import Position, batches_per_epoch, position
 from paceline_trainer.distributed import World
 from paceline_trainer.loop import Step, Wishes, begin, mean_loss, predict, total_steps, train
 from paceline_trainer.optimization.early_stopping import BestWeights, EarlyStopping, kept_back
-from paceline_trainer.progress import Activity, Reporter, payload
+from paceline_trainer.progress import LAST_REPORT_SECONDS, Activity, Reporter, payload
 from paceline_trainer.task import Arrays, Evaluation, Task
-from paceline_trainer.termination import PeerLeft, Termination, end
+from paceline_trainer.termination import OWN_SIGTERM_SECONDS, PeerLeft, Termination, end
 from paceline_trainer.watching.anomaly import Action, AnomalyError
+from paceline_trainer.watching.profiler import profiled
 from paceline_trainer.watching.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from paceline_trainer.checkpoint import Saver, State
 
-# How long a process waits for its own SIGTERM after a peer's: agents are told at different moments.
-OWN_SIGTERM_SECONDS = 5.0
-LAST_REPORT_SECONDS = 3.0
 # A run that goes wrong more often than this is not saved by going back once more.
 ROLL_BACKS = 3
 # Scalars are written this often at most: eight of them take a quarter of a millisecond.
@@ -145,7 +143,8 @@ class Session:
 
     def train(self) -> None:
         saves = self._saver is not None and os.environ.get("PACELINE_SAVE_ON_SIGTERM", "1") != "0"
-        with self._run.termination.deferred() if saves else nullcontext():
+        profiler = profiled(self._folder / "trace", self._world.rank) if self._params.profile else nullcontext(_nothing)
+        with self._run.termination.deferred() if saves else nullcontext(), profiler as self._step_done:
             try:
                 self._steps()
             except RuntimeError:
@@ -175,9 +174,12 @@ class Session:
             return
         printed, per_epoch = 0.0, batches_per_epoch(len(self._data), self._params.batch_size)
         for step in train(self._task, self._data, self._params, self._world, self._result, self._wishes, left_out):
+            self._step_done()
             if step.updated is not None and step.updated.anomaly is not None:
                 self._say(f"{step.updated.anomaly.because}; its update is skipped")
-            self._figures, self._eta = step.figures(), step.eta_seconds
+            times = self._result.times.mean
+            shares = times.figures() if times else {}
+            self._figures, self._eta = {**step.figures(), **shares}, step.eta_seconds
             # About 20 lines a run, the first step's among them, and in a long run never more than 10 s in silence.
             milestone = step.number in (1, step.total) or step.number % max(1, step.total // 20) == 0
             if milestone or self._result.seconds > printed + 10:
@@ -186,6 +188,7 @@ class Session:
             if milestone or self._result.seconds > self._watched + WATCH_SECONDS:
                 self._watched = self._result.seconds
                 self._watchers.scalars(step.number, "train", step.watched())
+                self._watchers.scalars(step.number, "time", shares)
             enough = step.number % per_epoch == 0 and self._enough(step.number)
             if self._saver is not None:
                 self._saver.poll()
@@ -288,17 +291,21 @@ class Session:
             "seconds": round(self._result.seconds, 3),
             "metrics": evaluation.metrics,
         }
+        times = self._result.times.mean
         report = {
             "evaluation": evaluation.metrics,
             "samples": len(self._held_out),
             "loss_by_epoch": [_mean(losses[i : i + per_epoch]) for i in range(0, len(losses), per_epoch)],
             "losses": [loss if math.isfinite(loss) else None for loss in losses],  # JSON has no NaN
+            **({"step_seconds": dataclasses.asdict(times)} if times else {}),
             **({"folds": folds} if folds else {}),
             **({"best_step": self._early.best_step} if self._early else {}),
             **evaluation.details,
         }
         output = self._run.output
         manifest = artifact.save(output, weights, facts, report, pictures(losses, per_epoch, evaluation.details))
+        if times:
+            self._say(str(times))
         self._say(summary(evaluation.metrics, evaluation.details))
         self._say(f"model: {output / artifact.WEIGHTS} (sha256 {manifest['sha256']})")
         return {
@@ -325,27 +332,13 @@ class Session:
         self._run.reporter.report(self._body(activity, percent=percent, eta_seconds=self._eta))
 
     def _body(self, activity: Activity, **more: Any) -> dict[str, Any]:
-        return payload(activity=activity, metrics=self._figures, checkpoint=self._checkpoint(), **more)
+        return payload(
+            activity=activity, metrics=self._figures, checkpoint=self._saver.facts() if self._saver else {}, **more
+        )
 
-    def _checkpoint(self) -> dict[str, Any]:
-        """For every report: those before it may not have been delivered."""
-        saver = self._saver
-        if saver is None:
-            return {}
-        facts: dict[str, Any] = {}
-        if saver.last is not None:
-            facts |= {
-                "step": saver.last.position.step,
-                "time": saver.last.time,
-                "sizeBytes": saver.last.size,
-                "path": saver.storage.path(saver.last.name),
-                "verified": True,  # read back with its hashes when resumed from, else with its sizes when published
-            }
-        if saver.resumed_step is not None:
-            facts["resumedFromStep"] = saver.resumed_step
-        if saver.error is not None:
-            facts["error"] = saver.error[:1000]
-        return facts
+
+def _nothing() -> None:
+    """Where no profiler waits for a step's end."""
 
 
 def _mean(losses: Sequence[float]) -> float | None:

@@ -19,6 +19,9 @@ EXIT_CODE = 128 + signal.SIGTERM
 TORCHRUN_SECONDS = 30.0  # from SIGTERM to SIGKILL, where PET_SHUTDOWN_TIMEOUT says nothing else
 MARGIN_SECONDS = 2.0
 
+# How long a process waits for its own SIGTERM after a peer's: agents are told at different moments.
+OWN_SIGTERM_SECONDS = 5.0
+
 
 class PeerLeft(RuntimeError):  # noqa: N818 - not this process's error
     """A peer was told to stop: torchrun forms the group again, from the step that was saved."""

@@ -25,6 +25,15 @@ def markdown(manifest: Mapping[str, Any], report: Mapping[str, Any], pictures: C
     )
     metrics = table(("metric", "value"), [(name, figure(value)) for name, value in report["evaluation"].items()])
     parts = [head, f"## Evaluation\n\nOn {report['samples']} samples that were not trained on.\n\n{metrics}"]
+    if report.get("step_seconds"):
+        total = sum(report["step_seconds"].values())
+        times = [
+            (name, f"{1000 * value:.2f} ms", f"{value / total:.0%}") for name, value in report["step_seconds"].items()
+        ]
+        parts.append(
+            "## A step's time\n\nOf rank 0, by a few steps. Communication is what no computation hides; waiting for others is "
+            f"part of it.\n\n{table(('part', 'time', 'share'), times)}"
+        )
     if report.get("by_class"):
         columns = list(report["by_class"][0])
         rows = [[figure(one[column]) for column in columns] for one in report["by_class"]]
