@@ -1,4 +1,4 @@
-"""A training loop of one's own: examples/own_loop.py as it stands, by torchrun, interrupted and gone on with."""
+"""A training loop of one's own: examples/scripts/own_loop.py as it stands, by torchrun, interrupted and gone on with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from paceline_trainer.distributed import World
 from paceline_trainer.pieces import Checkpoints, Progress
 from tests.trainer.conftest import ROOT, environment, launcher
 
-SCRIPT = ROOT / "examples/own_loop.py"
+SCRIPT = ROOT / "examples/scripts/own_loop.py"
 PER_EPOCH = 24
 EPOCHS = 20
 TOTAL = EPOCHS * PER_EPOCH

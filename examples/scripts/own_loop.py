@@ -1,6 +1,6 @@
 """A training loop of one's own: DDP, elastic checkpoints, progress. Alone, or by torchrun, in Kubernetes or without:
 
-PACELINE_CHECKPOINT_DIR=/tmp/own PACELINE_CHECKPOINT_EVERY_STEPS=50 torchrun --nproc-per-node 2 examples/own_loop.py
+PACELINE_CHECKPOINT_DIR=/tmp/own PACELINE_CHECKPOINT_EVERY_STEPS=50 torchrun --nproc-per-node 2 examples/scripts/own_loop.py
 """
 
 import os
