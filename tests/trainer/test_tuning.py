@@ -18,6 +18,7 @@ from paceline_trainer.text.adalora import RankBudget
 from paceline_trainer.text.encoder import FEATURES, Classifier, Encoder, Head, features, pretrained
 from paceline_trainer.text.tuning import merge, parameter_groups, prepare, trainable
 from tests.trainer.conftest import environment, launcher
+from tests.trainer.text_losses import VARIANTS
 
 HEAD = FEATURES * 5 + 5
 LAYERS, WIDTH, RANK = 6, 48, 8
@@ -166,6 +167,9 @@ def test_what_cannot_be_is_refused():
     for params, why in (
         ({"tuning": "lora", "parallel": "fsdp"}, "every process holds it"),
         ({"tuning": "adalora", "precision": "fp16"}, "take bf16"),
+        ({"tuning": "frozen", "swap": 0.1}, "read once"),
+        ({"tuning": "frozen", "attack": "fgm"}, "read once"),
+        ({"attack": "pgd", "precision": "fp16"}, "take bf16"),
         ({"tuning": "prompt"}, "must be one of full"),
         ({"tensor_parallel": 2}, "must be one of 1"),
     ):
@@ -189,8 +193,12 @@ def few(tmp_path_factory):
 
 def test_two_processes_reproduce_one_processs_losses(few):
     alone, together = few(1), few(2)
-    assert set(alone) == set(TUNINGS)
-    for tuning in TUNINGS:
-        assert len(alone[tuning]["losses"]) == 10
-        assert together[tuning]["losses"] == pytest.approx(alone[tuning]["losses"], rel=0, abs=1e-9), tuning
-        assert together[tuning]["norm"] == pytest.approx(alone[tuning]["norm"], rel=1e-9), tuning
+    assert set(alone) == set(VARIANTS)
+    for variant, found in alone.items():
+        assert len(found["losses"]) == 10
+        assert together[variant]["losses"] == pytest.approx(found["losses"], rel=0, abs=1e-9), variant
+        assert together[variant]["norm"] == pytest.approx(found["norm"], rel=1e-9), variant
+    plain = alone["full"]["losses"]
+    assert alone["fgm"]["losses"][0] == pytest.approx(plain[0]), "the loss that is told is the clean one"
+    assert alone["fgm"]["norm"] != alone["full"]["norm"]
+    assert alone["augmented"]["losses"][0] != plain[0]

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,13 +34,22 @@ class FewTexts(TopicClassificationTask):
         self.texts = dataclasses.replace(self.texts, texts=texts, labels=self.texts.labels[some])
 
 
-def trained(tuning: str, world: World) -> dict[str, list[float]]:
-    params = dataclasses.replace(PARAMS, tuning=tuning)
+# Beside the ways to tune: attacked and augmented texts.
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{tuning: {"tuning": tuning} for tuning in TUNINGS},
+    "fgm": {"attack": "fgm"},
+    "pgd, lora, accumulating": {"attack": "pgd", "attack_steps": 2, "tuning": "lora", "accumulate": 2},
+    "augmented": {"replace": 0.2, "insert": 0.2, "swap": 0.2, "delete": 0.2},
+}
+
+
+def trained(variant: str, world: World) -> dict[str, list[float]]:
+    params = dataclasses.replace(PARAMS, **VARIANTS[variant])
     torch.manual_seed(params.seed)
     task = FewTexts(params)
     data, _ = task.splits()
     inputs = data.inputs.double() if data.inputs.is_floating_point() else data.inputs
-    data = Arrays(inputs, data.targets, data.lengths)
+    data = Arrays(inputs, data.targets, data.lengths, data.origins)
     result = begin(task, params, world, total_steps(len(data), params), torch.float64)
     for _ in train(task, data, params, world, result):
         pass
@@ -50,7 +60,7 @@ def trained(tuning: str, world: World) -> dict[str, list[float]]:
 
 def main() -> None:
     with open_world() as world:
-        found = {tuning: trained(tuning, world) for tuning in TUNINGS}
+        found = {variant: trained(variant, world) for variant in VARIANTS}
         if world.main:
             Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
 

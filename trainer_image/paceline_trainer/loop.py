@@ -106,6 +106,7 @@ def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.d
     precision = Precision(params.precision, world.device)
     model = precision.prepare(task.model(steps).to(world.device, dtype))
     spread = Spread(model, task.losses, params, world, params.batch_size, precision)
+    spread.attack = task.embedding_attack(spread.model)
     optimizer = make_optimizer(task.parameter_groups(spread.model), params)
     # There can be one profiler at a time.
     times = StepTimes(enabled=not params.profile)
@@ -176,6 +177,7 @@ def _update(task: Task, result: Trained, step: int, loss: float) -> Updated:
     updated = result.update.apply(result.spread, step, loss)
     if updated.anomaly is None:
         task.after_update(step)
+    result.spread.after_update(step)
     return updated
 
 
@@ -187,7 +189,9 @@ def _backward(task: Task, spread: Spread, data: Arrays, batch: Tensor, world: Wo
     seen, partners = (mine, partners) if len(mine) else (batch[:1], batch[:1])
     with record_function(DATA):
         inputs, targets = (part.to(world.device) for part in task.batch(data, seen, partners, epoch, step))
-    inputs = task.attacked(spread.model, inputs, targets, seen, epoch)
+    worst = task.attacked(spread.model, inputs, targets, seen, epoch)
+    if worst is not None:
+        inputs, targets, weight = torch.cat([inputs, worst]), torch.cat([targets, targets]), weight / 2
     loss = spread.backward(inputs, targets, weight / len(batch))
     return float(loss) * weight if spread.counts else 0.0
 
@@ -206,6 +210,7 @@ def mean_loss(task: Task, spread: Spread, data: Arrays, world: World) -> float:
 @torch.no_grad()
 def _predictions(task: Task, spread: Spread, data: Arrays, world: World) -> Iterator[Predictions]:
     """This process's, batch by batch. To be taken to the end in every process."""
+    spread.settle()
     spread.model.eval()
     for batch in torch.split(torch.arange(len(data)), spread.evaluation_batch):
         mine = shard(batch, spread.data_rank, spread.layout.data)

@@ -223,6 +223,7 @@ class Session:
 
     def _save(self, *, wait: bool = False) -> None:
         assert self._saver is not None
+        self._result.spread.settle()
         if wait:
             self._report("checkpointing")
         # Lower is better: the mean loss of the newest epoch's worth of steps.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paceline_trainer.recipes import Training
+from paceline_trainer.text.adversarial import Attack
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,15 @@ class Arrays:
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
+    # (N,): which samples of the whole data set these are, where the task wants to know.
+    origins: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, indices: Tensor) -> Arrays:
-        return Arrays(
-            self.inputs[indices], self.targets[indices], None if self.lengths is None else self.lengths[indices]
-        )
+        rest = (None if part is None else part[indices] for part in (self.lengths, self.origins))
+        return Arrays(self.inputs[indices], self.targets[indices], *rest)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,14 @@ class Task(ABC):
         others of the same step. The same whatever the number of processes; ``epoch`` counts from 0, ``step`` from 1."""
         return data.inputs[indices], data.targets[indices]
 
-    def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """These inputs, where it is asked for as an adversary would change them. ``model`` is the bare one."""
-        return inputs
+    def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor | None:
+        """These inputs as an adversary would change them, to be trained on beside them; None where that is not asked for.
+        ``model`` is the bare one."""
+        return None
+
+    def embedding_attack(self, model: nn.Module) -> tuple[nn.Module, Attack] | None:
+        """An embedding in ``model``, and how every pass attacks what it gives; None where that is not asked for."""
+        return None
 
     def before_update(self) -> None:
         """After backward; may change gradients. The same in every process."""

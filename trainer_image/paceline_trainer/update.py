@@ -54,6 +54,8 @@ class Update:
         norm = self._clipped(spread)
         # An fp16 gradient that is not finite is the loss scale's to mend: such a step is left out by the scaler.
         seen = None if self._params.precision == "fp16" and norm is not None and not math.isfinite(norm) else norm
+        if spread.alone:  # replicas would judge differently by norms of their own
+            seen = None
         anomaly = self._detector.check(step, loss, seen)
         if anomaly is None:
             self._precision.step(self._optimizer)

@@ -5,6 +5,7 @@ Weights and optimizer state stay float32; forward and backward use the smaller t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
@@ -86,8 +87,9 @@ class Precision:
     def scale(self) -> float:
         return self._scaler.get_scale()
 
-    def backward(self, loss: Tensor) -> None:
-        torch.autograd.backward(self._scaler.scale(loss))
+    def backward(self, loss: Tensor, leaves: Sequence[Tensor] | None = None) -> None:
+        """``leaves``: the only tensors that get gradients; None for all."""
+        torch.autograd.backward(self._scaler.scale(loss), inputs=leaves)
 
     def unscale(self, optimizer: Optimizer) -> None:
         """The gradients as they would be without loss scaling; once a step, before they are clipped or looked at."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import cast
 
 import torch
@@ -16,8 +17,10 @@ from paceline_trainer.distributed import World
 from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel import data_parallel, tensor_parallel
 from paceline_trainer.parallel.layout import DATA, PIPELINE, TENSOR, Layout, layout
+from paceline_trainer.parallel.local_sgd import Averaging
 from paceline_trainer.parallel.pipeline import Pipeline, cut
 from paceline_trainer.parallel.plan import Plan
+from paceline_trainer.text.adversarial import Attack, adversarial_backward
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 EVALUATION_BATCH = 512
@@ -25,7 +28,7 @@ EVALUATION_BATCH = 512
 
 class Spread:
     """The model as this process holds it. ``model`` has its parameters, for optimizer and checkpoint, under their own names;
-    ``stages`` is the group of a pipeline."""
+    ``stages`` is the group of a pipeline; ``attack``, where there is one, an embedding and how it is attacked in every pass."""
 
     def __init__(
         self, model: nn.Module, losses: Losses, plan: Plan, world: World, batch_size: int, precision: Precision
@@ -37,6 +40,8 @@ class Spread:
         self._precision = precision
         self._pipeline: Pipeline | None = None
         self.stages: dist.ProcessGroup | None = None
+        self.attack: tuple[nn.Module, Attack] | None = None
+        self._averaging: Averaging | None = None
         self._batch_size, self._main = batch_size, world.main
         self.model = self._module = model
         self.data_rank, self.counts = 0, True
@@ -53,11 +58,13 @@ class Spread:
             share = -(-batch_size // self.layout.data)
             self.stages = mesh[PIPELINE].get_group()
             self._pipeline = Pipeline(self._module, self.stages, world.device, losses, share, plan.microbatches)
+        if plan.local_steps > 1 and self.layout.data > 1:
+            self._averaging = Averaging(model, mesh[DATA].get_group(), plan.local_steps)
         # Of processes that see the same samples one adds their losses and metrics up.
         self.counts = mesh[TENSOR].get_local_rank() == 0 and (self._pipeline is None or self._pipeline.last)
 
     def _replicas(self, model: nn.Module, mesh: DeviceMesh, plan: Plan, *, sharded: bool) -> nn.Module:
-        if self.layout.data == 1:
+        if self.layout.data == 1 or plan.local_steps > 1:
             return model
         if sharded:
             data_parallel.shard(model, mesh[DATA])
@@ -89,10 +96,34 @@ class Spread:
         return total
 
     def _one(self, inputs: Tensor, targets: Tensor, scale: float) -> Tensor:
-        with self._precision.autocast():
-            loss = self._losses(self._module(inputs), targets).sum()
-        self._precision.backward(loss * scale)
-        return loss.detach()
+        def loss() -> Tensor:
+            with self._precision.autocast():
+                return self._losses(self._module(inputs), targets).sum()
+
+        def backward(found: Tensor, leaves: Sequence[Tensor] | None = None) -> None:
+            self._precision.backward(found * scale, leaves)
+
+        if self.attack is not None:
+            alone = partial(data_parallel.unsynchronised, self._module)
+            return adversarial_backward(*self.attack, loss, backward, alone)
+        found = loss()
+        backward(found)
+        return found.detach()
+
+    @property
+    def alone(self) -> bool:
+        """Do replicas have weights and gradients of their own, until they average?"""
+        return self._averaging is not None
+
+    def after_update(self, step: int) -> None:
+        """Of all processes, after each update; ``step`` counts from 1."""
+        if self._averaging is not None:
+            self._averaging.after_update(step)
+
+    def settle(self) -> None:
+        """All replicas have the same weights afterwards. All processes call it together, before they save or evaluate."""
+        if self._averaging is not None:
+            self._averaging.average()
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor, targets: Tensor) -> Tensor | None:

@@ -21,7 +21,11 @@ MOST_FOLDS = 20
 class Training(Plan, Optimization):
     """What every recipe takes."""
 
-    refusals: ClassVar[tuple[Refusal, ...]] = (*Plan.refusals, *Optimization.refusals)
+    refusals: ClassVar[tuple[Refusal, ...]] = (
+        *Plan.refusals,
+        *Optimization.refusals,
+        Refusal({"explosion": SOME, "local_steps": MANY}, "replicas that take local steps have gradients of their own"),
+    )
 
     epochs: int = param(10, "Passes over the training data.", minimum=1, maximum=10_000)
     batch_size: int = param(64, "Samples of one step, over all processes together.", minimum=1, maximum=1_000_000)
@@ -87,7 +91,9 @@ class ImageClassification(Training):
         minimum=0.0,
         maximum=100.0,
     )
-    attack: str = param("none", "Train on images as an adversary would change them.", choices=("none", "fgsm", "pgd"))
+    attack: str = param(
+        "none", "Train on images as an adversary would change them, too.", choices=("none", "fgsm", "pgd")
+    )
     epsilon: float = param(0.1, "What an attack changes a pixel by at most, of 1.", minimum=0.0, maximum=1.0)
     attack_steps: int = param(5, "Steps of pgd; each costs a forward and a backward pass.", minimum=1, maximum=1000)
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
@@ -108,6 +114,20 @@ class TextClassification(Training):
                 f"what {how} trains is small: every process holds it, with parallel: ddp",
             )
             for how in TUNINGS[2:]
+        ),
+        *(
+            Refusal({"tuning": "frozen", name: SOME}, "with tuning: frozen texts are read once, not in every epoch")
+            for name in ("replace", "insert", "swap", "delete")
+        ),
+        *(
+            refusal
+            for how in ("fgm", "pgd")
+            for refusal in (
+                Refusal(
+                    {"tuning": "frozen", "attack": how}, "with tuning: frozen texts are read once, not in every epoch"
+                ),
+                Refusal({"attack": how, "precision": "fp16"}, f"{how} reads gradients, which fp16 scales: take bf16"),
+            )
         ),
         Refusal({"tuning": "adalora", "precision": "fp16"}, "adalora reads gradients, which fp16 scales: take bf16"),
     )
@@ -132,6 +152,15 @@ class TextClassification(Training):
     lora_rank: int = param(8, "Of lora; of adalora what is left on average.", minimum=1, maximum=256)
     lora_alpha: int = param(16, "Updates of lora and adalora count alpha / rank times.", minimum=1, maximum=1024)
     adapter_width: int = param(48, "Features of an adapter's bottleneck.", minimum=1, maximum=1024)
+    replace: float = param(0.0, "Train on texts with this share of words as synonyms.", minimum=0.0, maximum=1.0)
+    insert: float = param(0.0, "Train on texts with this share of synonyms more.", minimum=0.0, maximum=1.0)
+    swap: float = param(0.0, "Train on texts with this share of words exchanged.", minimum=0.0, maximum=1.0)
+    delete: float = param(0.0, "Train on texts without this share of words.", minimum=0.0, maximum=1.0)
+    attack: str = param(
+        "none", "Train on embeddings as an adversary would change them, too.", choices=("none", "fgm", "pgd")
+    )
+    epsilon: float = param(0.5, "Of an attack: the L2 norm of a text's change.", minimum=1e-6, maximum=1000.0)
+    attack_steps: int = param(3, "Steps of pgd; each costs a forward and a backward pass.", minimum=1, maximum=1000)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class ImageClassificationTask(Task):
         )
         return inputs, targets
 
-    def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor:
+    def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor | None:
         p = self._params
         if p.attack == "fgsm":
             return fgsm(model, self.losses, inputs, targets, p.epsilon)
@@ -91,4 +91,4 @@ class ImageClassificationTask(Task):
             # Other draws than those of the augmentation.
             start = randoms(p.seed + 1, epoch, indices, inputs[0].numel()).reshape(inputs.shape)
             return pgd(model, self.losses, inputs, targets, p.epsilon, start=start, steps=p.attack_steps)
-        return inputs
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 from paceline_trainer.recipes import TextClassification, Training
 from paceline_trainer.task import Arrays, Task, stratified_split
 from paceline_trainer.text.adalora import RankBudget
+from paceline_trainer.text.adversarial import Attack
+from paceline_trainer.text.augment import Rates, augment, minilm_synonyms
 from paceline_trainer.text.datasets import Texts
 from paceline_trainer.text.encoder import FEATURES, Classifier, Encoder, Head, features, folder, pretrained
 from paceline_trainer.text.tokens import lengths, tokenize
@@ -28,17 +31,39 @@ class TextClassificationTask(Task):
     def __init__(self, params: Training) -> None:
         assert isinstance(params, TextClassification)
         self._params = params
+        self._rates = Rates(replace=params.replace, insert=params.insert, swap=params.swap, delete=params.delete)
         self._budget: RankBudget | None = None
 
     def splits(self) -> tuple[Arrays, Arrays]:
-        ids = tokenize(self.texts.texts, folder() / "tokenizer.json", self._params.max_tokens)
+        ids = self._tokenized(self.texts.texts)
         train, held_out = stratified_split(self.texts.labels, EVALUATION_SHARE, SPLIT_SEED)
         if self._params.tuning == "frozen":
             found = features(Encoder(pretrained()), ids, torch.device("cpu"))
             whole = Arrays(found, self.texts.labels)
         else:
-            whole = Arrays(ids, self.texts.labels, lengths(ids))
+            whole = Arrays(ids, self.texts.labels, lengths(ids), torch.arange(len(ids)))
+        if self._rates.replace or self._rates.insert:
+            minilm_synonyms()  # seconds, which are loading's and not the first step's
         return whole[train], whole[held_out]
+
+    def batch(self, data: Arrays, indices: Tensor, partners: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        if self._rates == Rates() or data.origins is None:
+            return super().batch(data, indices, partners, epoch, step)
+        some = [
+            augment(self.texts.texts[i], self._rates, seed=self._params.seed, epoch=epoch, index=i)
+            for i in data.origins[indices].tolist()
+        ]
+        return self._tokenized(some), data.targets[indices]
+
+    def _tokenized(self, texts: Sequence[str]) -> Tensor:
+        return tokenize(texts, folder() / "tokenizer.json", self._params.max_tokens)
+
+    def embedding_attack(self, model: nn.Module) -> tuple[nn.Module, Attack] | None:
+        p = self._params
+        if p.attack == "none":
+            return None
+        embedding = cast("Any", model).encoder.backbone.get_input_embeddings()
+        return embedding, Attack(p.epsilon, p.attack_steps if p.attack == "pgd" else 1)
 
     def model(self, total_steps: int = 1) -> nn.Module:
         model = Classifier(

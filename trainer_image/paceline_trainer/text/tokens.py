@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 # BERT's: the id of [PAD].
 PADDING = 0
@@ -17,16 +22,21 @@ def tokenize(texts: Sequence[str], tokenizer: Path, longest: int) -> Tensor:
 
     ``tokenizer`` is a tokenizer.json. A text that is longer keeps its beginning.
     """
-    from tokenizers import Tokenizer  # alone: by transformers it would come with seconds of other imports
-
-    own = Tokenizer.from_file(str(tokenizer))
-    own.enable_truncation(longest)
-    own.no_padding()
-    encoded = [encoding.ids for encoding in own.encode_batch(list(texts))]
+    encoded = [encoding.ids for encoding in _tokenizer(tokenizer, longest).encode_batch(list(texts))]
     ids = torch.full((len(encoded), max(map(len, encoded), default=0)), PADDING)
     for row, found in zip(ids, encoded, strict=True):
         row[: len(found)] = torch.tensor(found)
     return ids
+
+
+@cache
+def _tokenizer(path: Path, longest: int) -> Tokenizer:
+    from tokenizers import Tokenizer  # alone: by transformers it would come with seconds of other imports
+
+    found = Tokenizer.from_file(str(path))
+    found.enable_truncation(longest)
+    found.no_padding()
+    return found
 
 
 def lengths(ids: Tensor) -> Tensor:
