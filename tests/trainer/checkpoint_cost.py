@@ -28,7 +28,7 @@ def waits(world: World, folder: str, *, wait: bool) -> tuple[list[float], float,
     torch.manual_seed(0)
     task = recipes.load("image-classification")(params)
     data, _ = task.splits()
-    result = begin(task, params, world)
+    result = begin(task, params, world, STEPS)
     state = State(result.spread.model, result.optimizer, losses=result.losses)
     saver = Saver(Settings(folder, keep=1), world, {"wait": wait})
     saves, steps, last = [], [], time.monotonic()

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from paceline_trainer.distributed import world as open_world
+from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel.plan import AGGREGATIONS, Plan
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import ImageClassification
@@ -30,7 +31,9 @@ def main() -> None:
         data, _ = task.splits()
         dist.all_reduce = counted  # by which torch's hooks send; plain DDP does it on its own, in C++
         for how in AGGREGATIONS[1:]:
-            spread = Spread(task.model(), task.losses, Plan(aggregation=how), world, 16)
+            spread = Spread(
+                task.model(), task.losses, Plan(aggregation=how), world, 16, Precision("fp32", world.device)
+            )
             for _ in range(STEPS):
                 sent[0] = 0
                 spread.backward(data.inputs[world.rank :: 100], data.targets[world.rank :: 100], 0.05)

@@ -35,7 +35,7 @@ def seconds(params: ImageClassification, world: World) -> tuple[float, int]:
     torch.manual_seed(0)
     task = ImageClassificationTask(params)
     data, _ = task.splits()
-    result, times, last = begin(task, params, world), [], time.monotonic()
+    result, times, last = begin(task, params, world, STEPS), [], time.monotonic()
     for step in train(task, data, params, world, result):
         times.append(time.monotonic() - last)
         last = time.monotonic()

@@ -10,6 +10,7 @@ import torch
 
 from paceline_trainer.data import shard
 from paceline_trainer.distributed import world as open_world
+from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel.plan import Plan
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import ImageClassification
@@ -43,7 +44,7 @@ def main() -> None:
             if world.size not in sizes:
                 continue
             torch.manual_seed(5)
-            spread = Spread(task.model().double(), task.losses, plan, world, BATCH)
+            spread = Spread(task.model().double(), task.losses, plan, world, BATCH, Precision("fp32", world.device))
             optimizer = torch.optim.SGD(spread.model.parameters(), lr=0.05, momentum=0.9)
             losses = []
             for step in range(STEPS):

@@ -16,8 +16,8 @@ import torch
 from paceline_trainer import artifact
 from tests.trainer.conftest import environment
 
-FACTS = {"recipe": "r", "dataset": "d", "world_size": 1, "seconds": 1.0}
-REPORT = {"evaluation": {"loss": 0.5}, "loss_by_epoch": [0.5]}
+FACTS = {"recipe": "r", "dataset": "d", "world_size": 1, "seconds": 1.0, "params": {}}
+REPORT = {"evaluation": {"loss": 0.5}, "samples": 1, "loss_by_epoch": [0.5]}
 
 
 def model(value: float) -> dict[str, torch.Tensor]:

@@ -156,4 +156,5 @@ def test_sigterm_ends_it_at_once_without_a_model(tmp_path):
     said = child.stdout.read()
     assert child.wait(30) == 143
     assert "terminated by SIGTERM" in said
-    assert list(tmp_path.iterdir()) == []
+    left = {path.name for path in (tmp_path / "out").iterdir()} if (tmp_path / "out").exists() else set()
+    assert left <= {"tensorboard"}

@@ -35,18 +35,24 @@ def test_many_processes_reproduce_one_processs_losses(losses, recipe, optimizer,
     assert together[f"{run} float32"] == pytest.approx(alone[f"{run} float32"], rel=0, abs=1e-2)
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_augmented_and_attacked_samples_are_the_same_at_any_number_of_processes(losses, processes):
+    assert losses(processes)["augmented"] == pytest.approx(losses(1)["augmented"], rel=0, abs=1e-9)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_saved_model_gives_the_reported_metrics_in_a_fresh_process(trained, recipe):
     result = trained(recipe)
     program = (
         "import sys, json; from safetensors.torch import load_file; from paceline_trainer import recipes\n"
-        "from paceline_trainer.params import parse; from paceline_trainer.loop import begin, evaluate\n"
+        "from paceline_trainer.params import parse; from paceline_trainer.loop import begin, predict\n"
+        "from paceline_trainer.evaluation.metrics import evaluation\n"
         "from paceline_trainer.distributed import world\n"
         f"params = parse(recipes.PARAMS[{recipe!r}], {{}}); task = recipes.load({recipe!r})(params)\n"
         "with world() as w:\n"
-        "  spread = begin(task, params, w).spread\n"
+        "  spread = begin(task, params, w, 1).spread\n"
         "  spread.model.load_state_dict(load_file(sys.argv[1]))\n"
-        "  print(json.dumps(evaluate(task, spread, task.splits()[1], w).metrics))"
+        "  print(json.dumps(evaluation(predict(task, spread, task.splits()[1], w), task.classes).metrics))"
     )
     weights = result["output"] / "model.safetensors"
     said = subprocess.run(
@@ -91,4 +97,7 @@ def test_the_cnn_learns(tmp_path):
     assert "true\\pred" in result["stdout"]
     assert (tmp_path / "out/report.md").read_text(encoding="utf-8").startswith("# image-classification")
     left = {p.name for p in (tmp_path / "out").iterdir()}
-    assert left == {"model.safetensors", "manifest.json", "report.json", "report.md"}, "nothing half-finished is left"
+    pictures = {"loss.png", "confusion.png", "roc.png", "calibration.png"}
+    assert left == {"model.safetensors", "manifest.json", "report.json", "report.md", "tensorboard", *pictures}, (
+        "nothing half-finished is left"
+    )

@@ -5,24 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors.torch import save as serialized
 from torch import Tensor
 
-from paceline_trainer.task import Evaluation
+from paceline_trainer.evaluation.report import markdown
 
 WEIGHTS, MANIFEST, REPORT_JSON, REPORT_MD = "model.safetensors", "manifest.json", "report.json", "report.md"
 
 
-def save(folder: Path, state: dict[str, Tensor], facts: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+def save(
+    folder: Path,
+    state: dict[str, Tensor],
+    facts: dict[str, Any],
+    report: dict[str, Any],
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Writes the folder and returns its manifest: ``facts``, the weights' sha256 and the number of parameters.
 
-    ``state``: weights by name, contiguous, on the CPU. An earlier result in the same place is replaced. Raises OSError where
-    the disk is full or read-only.
+    ``state``: weights by name, contiguous, on the CPU; ``pictures``: PNG by file name. An earlier result in the same place is
+    replaced. Raises OSError where the disk is full or read-only.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Not save_file(): the file it makes has mode 0600, which hides the model from a pod of another user.
@@ -39,8 +47,10 @@ def save(folder: Path, state: dict[str, Tensor], facts: dict[str, Any], report: 
     }
     _partial(folder, MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     _partial(folder, REPORT_JSON).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    _partial(folder, REPORT_MD).write_text(markdown(manifest, report), encoding="utf-8")
-    _publish(folder)
+    _partial(folder, REPORT_MD).write_text(markdown(manifest, report, pictures), encoding="utf-8")
+    for name, picture in pictures.items():
+        _partial(folder, name).write_bytes(picture)
+    _publish(folder, (WEIGHTS, REPORT_JSON, REPORT_MD, *pictures, MANIFEST))
     return manifest
 
 
@@ -49,10 +59,9 @@ def _partial(folder: Path, name: str) -> Path:
     return folder / f".{name}.partial"
 
 
-def _publish(folder: Path) -> None:
-    """Gives the finished files their names, durably. The old manifest goes first and the new one comes last, so that an end
+def _publish(folder: Path, names: Sequence[str]) -> None:
+    """Gives the finished files their ``names``, durably. The old manifest goes first and the new one comes last, so that an end
     in the middle (SIGKILL, a lost node) leaves no manifest, never one that speaks of other weights."""
-    names = (WEIGHTS, REPORT_JSON, REPORT_MD, MANIFEST)
     for name in names:
         _sync(_partial(folder, name))
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -68,30 +77,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def confusion_table(matrix: list[list[int]]) -> str:
-    """The confusion matrix as text: rows are true classes, columns predicted ones."""
-    width = max(len(str(cell)) for row in matrix for cell in row) + 2
-    head = "true\\pred" + "".join(f"{column:>{width}}" for column in range(len(matrix)))
-    rows = [f"{i:>9}" + "".join(f"{cell or '.':>{width}}" for cell in row) for i, row in enumerate(matrix)]
-    return "\n".join([head, *rows])
-
-
-def summary(evaluation: Evaluation) -> str:
-    figures = "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items())
-    matrix = evaluation.details.get("confusion_matrix")
-    return f"{figures}\n{confusion_table(matrix)}" if matrix else figures
-
-
-def markdown(manifest: dict[str, Any], report: dict[str, Any]) -> str:
-    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["evaluation"].items())
-    losses = "\n".join(f"| {i} | {loss:.4f} |" for i, loss in enumerate(report["loss_by_epoch"], 1))
-    matrix = report.get("confusion_matrix")
-    confusion = f"\n## Confusion matrix\n\n```\n{confusion_table(matrix)}\n```\n" if matrix else ""
-    return (
-        f"# {manifest['recipe']}\n\n{manifest['dataset']}; {manifest['parameters']} parameters; "
-        f"{manifest['world_size']} processes; {manifest['seconds']:.1f} s of training.\n\n"
-        f"## Evaluation\n\n| metric | value |\n| --- | --- |\n{rows}\n{confusion}\n"
-        f"## Loss by epoch\n\n| epoch | loss |\n| --- | --- |\n{losses}\n"
-    )

@@ -18,6 +18,23 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
+def by_length(order: Tensor, lengths: Tensor, batch_size: int, pool: int = 32) -> Tensor:
+    """An epoch's order (N,), rearranged so that texts of similar lengths (of all samples, (N,)) come in the same batch.
+
+    Of each ``pool`` batches in order, samples are sorted by length and these batches put in the order in which the first
+    of their samples came. Every sample still comes once, in an order that follows from the epoch's alone; so it is the same at
+    any number of processes. The last batch of an epoch, which may be smaller, stays the last.
+    """
+    full = len(order) // batch_size * batch_size
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    found = []
+    for samples in torch.split(order[:full], pool * batch_size):
+        batches = samples[lengths[samples].argsort(stable=True)].view(-1, batch_size)
+        found.append(batches[place[batches].min(1).values.argsort()].flatten())
+    return torch.cat([*found, order[full:]])
+
+
 def global_batches(order: Tensor, batch_size: int) -> list[Tensor]:
     """The epoch's batches over all processes; the last may be smaller."""
     return list(torch.split(order, batch_size))

@@ -6,19 +6,27 @@ number / global batch size: uneven shards then weigh as they should, and two pro
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
+from torch.profiler import record_function
 
-from paceline_trainer.data import batches_per_epoch, epoch_order, global_batches, position, shard
+from paceline_trainer.data import batches_per_epoch, by_length, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
+from paceline_trainer.evaluation.predictions import Predictions, gathered
+from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import Training
-from paceline_trainer.task import Arrays, Evaluation, Task
+from paceline_trainer.task import Arrays, Task
+from paceline_trainer.update import Update, Updated
+from paceline_trainer.watching.anomaly import Action, AnomalyError
+from paceline_trainer.watching.step_time import DATA, StepTimes
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class Step:
     samples_per_second: float
     eta_seconds: float
     wishes: Wishes
+    # None where the step was left out.
+    updated: Updated | None
 
     def __str__(self) -> str:
         return (
@@ -55,7 +65,18 @@ class Step:
             "current_epoch": round(self.epoch, 2),
             "loss": self.loss,
             "samples_per_second": self.samples_per_second,
+            **self._rate_and_norm(),
         }
+
+    def watched(self) -> dict[str, float]:
+        """What is worth a curve."""
+        return {"loss": self.loss, "samples_per_second": self.samples_per_second, **self._rate_and_norm()}
+
+    def _rate_and_norm(self) -> dict[str, float]:
+        if self.updated is None:
+            return {}
+        norm = {} if self.updated.norm is None else {"grad_norm": self.updated.norm}
+        return {"learning_rate": self.updated.rate, **norm}
 
 
 @dataclass
@@ -64,20 +85,32 @@ class Trained:
 
     spread: Spread
     optimizer: Optimizer
+    update: Update
+    times: StepTimes
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
 
-def make_optimizer(model: nn.Module, params: Training) -> Optimizer:
+def make_optimizer(groups: list[dict[str, Any]], params: Training) -> Optimizer:
+    """Of parameter groups, where rate and weight decay are the run's unless they have their own."""
     if params.optimizer == "sgd":
-        return SGD(model.parameters(), lr=params.lr, momentum=0.9, weight_decay=params.weight_decay)
-    return AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+        return SGD(groups, lr=params.lr, momentum=0.9, weight_decay=params.weight_decay)
+    return AdamW(groups, lr=params.lr, weight_decay=params.weight_decay)
 
 
-def begin(task: Task, params: Training, world: World, dtype: torch.dtype = torch.float32) -> Trained:
-    """A fresh model, spread over the processes, and its optimizer. Raises LayoutError where it cannot be spread as asked."""
-    spread = Spread(task.model().to(world.device, dtype), task.losses, params, world, params.batch_size)
-    return Trained(spread, make_optimizer(spread.model, params))
+def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.dtype = torch.float32) -> Trained:
+    """A fresh model, spread over the processes, and its optimizer, for a run of so many steps.
+
+    Raises LayoutError where it cannot be spread as asked, PrecisionError where the device cannot compute so.
+    """
+    precision = Precision(params.precision, world.device)
+    model = precision.prepare(task.model(steps).to(world.device, dtype))
+    spread = Spread(model, task.losses, params, world, params.batch_size, precision)
+    spread.attack = task.embedding_attack(spread.model)
+    optimizer = make_optimizer(task.parameter_groups(spread.model), params)
+    # There can be one profiler at a time.
+    times = StepTimes(enabled=not params.profile)
+    return Trained(spread, optimizer, Update(params, optimizer, steps, precision), times)
 
 
 def total_steps(samples: int, params: Training) -> int:
@@ -96,25 +129,34 @@ def train(
     world: World,
     result: Trained,
     wishes: Callable[[int], Wishes] = no_wishes,
+    left_out: Collection[int] = (),
 ) -> Iterator[Step]:
     """Trains ``result`` on from where its losses end, yielding after every step; the losses are the same in every process.
 
     ``wishes`` is asked for this process's at each step (numbered from 1); they travel with the loss, at no further message.
+    Steps that are ``left_out`` are counted, and their samples are not trained on; their loss is NaN. Raises AnomalyError for
+    a step that went wrong and is not to be skipped, with weights and losses as they were before it.
     """
     spread = result.spread
     total, began, resumed_at = total_steps(len(data), params), time.monotonic(), len(result.losses)
     start = position(resumed_at, len(data), params.batch_size)
     samples = start.samples
     for epoch in range(start.epoch, params.epochs):
-        batches = global_batches(epoch_order(len(data), params.seed, epoch), params.batch_size)
+        order = epoch_order(len(data), params.seed, epoch)
+        if data.lengths is not None:
+            order = by_length(order, data.lengths, params.batch_size)
+        batches = global_batches(order, params.batch_size)
         for batch in batches[start.batch if epoch == start.epoch else 0 :]:
-            result.optimizer.zero_grad(set_to_none=True)
-            loss_sum = _backward(spread, data, batch, world)
-            result.optimizer.step()
             done = len(result.losses) + 1
-            mine = wishes(done)
-            told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
-            loss, stop, save = world.sum(told).tolist()
+            with result.times.step():
+                result.optimizer.zero_grad(set_to_none=True)
+                loss_sum = math.nan if done in left_out else _backward(task, spread, data, batch, world, epoch, done)
+                mine = wishes(done)
+                told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
+                loss, stop, save = world.sum(told).tolist()
+                updated = None if done in left_out else _update(task, result, done, loss / len(batch))
+            if updated and updated.anomaly and updated.anomaly.action is not Action.SKIP:
+                raise AnomalyError(updated.anomaly)
             result.losses.append(loss / len(batch))
             samples += len(batch)
             result.seconds = time.monotonic() - began
@@ -126,30 +168,55 @@ def train(
                 samples_per_second=(samples - start.samples) / result.seconds,
                 eta_seconds=result.seconds / (done - resumed_at) * (total - done),
                 wishes=Wishes(stop=stop > 0, save=save > 0),
+                updated=updated,
             )
 
 
-def _backward(spread: Spread, data: Arrays, batch: Tensor, world: World) -> float:
+def _update(task: Task, result: Trained, step: int, loss: float) -> Updated:
+    task.before_update()
+    updated = result.update.apply(result.spread, step, loss)
+    if updated.anomaly is None:
+        task.after_update(step)
+    result.spread.after_update(step)
+    return updated
+
+
+def _backward(task: Task, spread: Spread, data: Arrays, batch: Tensor, world: World, epoch: int, step: int) -> float:
     """Gradients of a global batch; the summed loss of the samples that this process counts."""
-    mine = shard(batch, spread.data_rank, spread.layout.data)
+    mine, partners = (shard(some, spread.data_rank, spread.layout.data) for some in (batch, batch.roll(1)))
     # A replica without any still takes part with one that weighs nothing: the others wait for its backward.
-    seen, weight = (mine, 1.0) if len(mine) else (batch[:1], 0.0)
-    loss = spread.backward(data.inputs[seen].to(world.device), data.targets[seen].to(world.device), weight / len(batch))
+    weight = 1.0 if len(mine) else 0.0
+    seen, partners = (mine, partners) if len(mine) else (batch[:1], batch[:1])
+    with record_function(DATA):
+        inputs, targets = (part.to(world.device) for part in task.batch(data, seen, partners, epoch, step))
+    worst = task.attacked(spread.model, inputs, targets, seen, epoch)
+    if worst is not None:
+        inputs, targets, weight = torch.cat([inputs, worst]), torch.cat([targets, targets]), weight / 2
+    loss = spread.backward(inputs, targets, weight / len(batch))
     return float(loss) * weight if spread.counts else 0.0
 
 
+def predict(task: Task, spread: Spread, data: Arrays, world: World) -> Predictions | None:
+    """Of every sample of a split once, in rank 0 (else None). All processes call it together."""
+    return gathered(list(_predictions(task, spread, data, world)), world)
+
+
+def mean_loss(task: Task, spread: Spread, data: Arrays, world: World) -> float:
+    """Over every sample of a split once; the same in every process, and all call it together."""
+    mine = sum(float(part.losses.double().sum()) for part in _predictions(task, spread, data, world))
+    return float(world.sum(torch.tensor(mine, dtype=torch.float64))) / len(data)
+
+
 @torch.no_grad()
-def evaluate(task: Task, spread: Spread, data: Arrays, world: World) -> Evaluation:
-    """Exact over the whole split: every sample is counted once, by whichever process has it. All processes call it together."""
+def _predictions(task: Task, spread: Spread, data: Arrays, world: World) -> Iterator[Predictions]:
+    """This process's, batch by batch. To be taken to the end in every process."""
+    spread.settle()
     spread.model.eval()
-    mine_so_far: Tensor | None = None
     for batch in torch.split(torch.arange(len(data)), spread.evaluation_batch):
         mine = shard(batch, spread.data_rank, spread.layout.data)
         seen = mine if len(mine) else batch[:1]
         outputs = spread.outputs(data.inputs[seen].to(world.device), data.targets[seen].to(world.device))
-        if outputs is not None and spread.counts:
-            part = task.statistics(outputs.cpu()[: len(mine)], data.targets[mine])
-            mine_so_far = part if mine_so_far is None else mine_so_far + part
+        if outputs is not None and spread.counts and len(mine):
+            outputs, targets = outputs.cpu(), data.targets[mine]
+            yield Predictions(mine, outputs, targets, task.losses(outputs, targets))
     spread.model.train()
-    parts = [part for part in world.gather(mine_so_far) if part is not None]
-    return task.evaluation(torch.stack(parts).sum(0))

@@ -7,6 +7,7 @@ nothing heavy: the schemas are published without torch.
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -14,23 +15,35 @@ T = TypeVar("T")
 _JSON_TYPES: dict[type, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
+class More(enum.Enum):
+    """In a Refusal: more than so many."""
+
+    SOME = 0
+    MANY = 1
+
+
+SOME, MANY = More.SOME, More.MANY
+
+
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Values that cannot go together: where every named parameter is ``when`` says (the value itself, or MANY), and why."""
+    """Values that cannot go together, and why: every named parameter is as ``when`` says (the value itself, SOME or MANY)."""
 
     when: Mapping[str, Any]
     because: str
 
     def applies(self, values: Mapping[str, Any]) -> bool:
-        return all(values[name] > 1 if wanted is MANY else values[name] == wanted for name, wanted in self.when.items())
+        return all(
+            values[name] > wanted.value if isinstance(wanted, More) else values[name] == wanted
+            for name, wanted in self.when.items()
+        )
 
     def schema(self) -> dict[str, Any]:
-        found = {name: {"exclusiveMinimum": 1} if is_ is MANY else {"const": is_} for name, is_ in self.when.items()}
+        found = {
+            name: {"exclusiveMinimum": wanted.value} if isinstance(wanted, More) else {"const": wanted}
+            for name, wanted in self.when.items()
+        }
         return {"not": {"properties": found, "required": list(found)}, "description": self.because}
-
-
-# In a Refusal: more than 1.
-MANY = object()
 
 
 class ParamError(ValueError):

@@ -27,6 +27,8 @@ TOKEN_SECONDS = 300.0
 FINAL_SECONDS = 90.0
 # Of what has no steps (loading, evaluating, a checkpoint that training waits for) the last report is repeated this often.
 HEARTBEAT_SECONDS = 15.0
+# Of a run that is told to stop: it has little time.
+LAST_REPORT_SECONDS = 3.0
 
 Activity = Literal["loading", "training", "evaluating", "checkpointing"]
 

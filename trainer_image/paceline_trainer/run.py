@@ -72,11 +72,13 @@ def main() -> None:
     except ParamError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    # torch's profiler, which looks at a few steps of every run, would tell of each start and stop.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     termination = Termination()
     termination.install()
     from torch.distributed.elastic.multiprocessing.errors import record  # torch is slow to import: not for --list
 
-    from paceline_trainer.session import run
+    from paceline_trainer.job import run
 
     code = 0
     try:

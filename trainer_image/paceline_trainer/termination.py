@@ -13,10 +13,14 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGTERM
 TORCHRUN_SECONDS = 30.0  # from SIGTERM to SIGKILL, where PET_SHUTDOWN_TIMEOUT says nothing else
 MARGIN_SECONDS = 2.0
+
+# How long a process waits for its own SIGTERM after a peer's: agents are told at different moments.
+OWN_SIGTERM_SECONDS = 5.0
 
 
 class PeerLeft(RuntimeError):  # noqa: N818 - not this process's error
@@ -78,7 +82,7 @@ class Termination:
         end("terminated by a second SIGTERM")
 
 
-def end(words: str) -> None:
+def end(words: str) -> NoReturn:
     """Ends the process as SIGTERM would. Not by an exception: an orderly exit would wait for peers that are gone."""
     os.write(1, f"{words}\n".encode())
     os._exit(EXIT_CODE)

@@ -43,6 +43,7 @@ def worker_env(job: TrainingJob, attempt: int, nnodes: tuple[int, int]) -> list[
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC": str(NCCL_HEARTBEAT_SECONDS),
         "PACELINE_JOB_NAME": meta.name,
+        "PACELINE_JOB_UID": meta.uid,
         "PACELINE_NAMESPACE": meta.namespace,
         "PACELINE_ATTEMPT": str(attempt),
         **checkpoints.variables(job),

@@ -88,6 +88,23 @@ class Saver:
         self.last, self.saved_step, self.resumed_step, self._tried_step = found, step, step, step
         return found
 
+    def facts(self) -> dict[str, Any]:
+        """What every report says of checkpoints: those before it may not have been delivered."""
+        found: dict[str, Any] = {}
+        if self.last is not None:
+            found |= {
+                "step": self.last.position.step,
+                "time": self.last.time,
+                "sizeBytes": self.last.size,
+                "path": self.storage.path(self.last.name),
+                "verified": True,  # read back with its hashes when resumed from, else with its sizes when published
+            }
+        if self.resumed_step is not None:
+            found["resumedFromStep"] = self.resumed_step
+        if self.error is not None:
+            found["error"] = self.error[:1000]
+        return found
+
     def due(self, step: int) -> bool:
         """Should this step be saved? Of rank 0's word, for all. A save that still runs puts the next one off."""
         if self._running is not None and not self._running[0].done():

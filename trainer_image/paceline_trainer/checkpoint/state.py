@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,11 @@ import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.stateful import Stateful
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from paceline_trainer.optimization.early_stopping import BestWeights
 
 _MIX = 1_000_003
 # The optimizer's state parameter by parameter: a pipeline's stages then have different keys, never different values of one key.
@@ -32,6 +36,10 @@ class State:
     scheduler: LRScheduler | None = None
     scaler: GradScaler | None = None
     losses: list[float] = field(default_factory=list)
+    # Whatever else has a state_dict() of plain values, by a name of its own.
+    others: Mapping[str, Stateful] = field(default_factory=dict)
+    # The weights of when it was best, where these are kept.
+    best: BestWeights | None = None
 
     def tree(self, rank: int, *, with_random: bool = True) -> dict[str, Any]:
         """Tensors of this process and what is not a tensor; a parameter's key is the same in every process that has it."""
@@ -46,6 +54,10 @@ class State:
             tree["scheduler"] = _Whole(self.scheduler.state_dict())
         if self.scaler is not None:
             tree["scaler"] = _Whole(self.scaler.state_dict())
+        if self.best is not None:
+            tree["best"] = self.best.state_dict()
+        if self.others:
+            tree["others"] = {name: _Whole(other.state_dict()) for name, other in self.others.items()}
         if with_random:
             tree["random"] = {str(rank): _Whole(random_state())}
         return tree
@@ -64,6 +76,10 @@ class State:
             self.scheduler.load_state_dict(tree["scheduler"].value)
         if self.scaler is not None:
             self.scaler.load_state_dict(tree["scaler"].value)
+        if self.best is not None:
+            self.best.load_state_dict(tree["best"])
+        for name, other in self.others.items():
+            other.load_state_dict(tree["others"][name].value)
         if "random" in tree:
             restore_random_state(tree["random"][str(rank)].value)
 

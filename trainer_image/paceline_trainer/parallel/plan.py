@@ -15,10 +15,21 @@ class Plan:
     """What is not divided by pipeline and tensor is data parallel."""
 
     divided_by: ClassVar = ("pipeline_stages", "tensor_parallel")
-    refusals: ClassVar = (
+    refusals: ClassVar[tuple[Refusal, ...]] = (
         Refusal({"tensor_parallel": MANY, "parallel": "ddp"}, "replicas of divided layers need parallel: fsdp"),
         *(
             Refusal({"aggregation": how, "parallel": "fsdp"}, f"{how} needs parallel: ddp, which sends whole gradients")
+            for how in AGGREGATIONS[1:]
+        ),
+        Refusal(
+            {"local_steps": MANY, "parallel": "fsdp"}, "replicas that take local steps hold all weights: parallel: ddp"
+        ),
+        Refusal(
+            {"local_steps": MANY, "pipeline_stages": MANY},
+            "replicas that take local steps hold all layers: no pipeline",
+        ),
+        *(
+            Refusal({"aggregation": how, "local_steps": MANY}, f"{how} is of gradients, and local steps share weights")
             for how in AGGREGATIONS[1:]
         ),
         Refusal(
@@ -41,6 +52,12 @@ class Plan:
     aggregation: str = param("none", "What gradients are turned into to be sent (ddp only).", choices=AGGREGATIONS)
     powersgd_rank: int = param(
         1, "Rank of PowerSGD's approximation: higher is closer, and more bytes.", minimum=1, maximum=64
+    )
+    local_steps: int = param(
+        1,
+        "Steps that replicas take alone before they average their weights (local SGD, ddp only); 1 shares every gradient.",
+        minimum=1,
+        maximum=100_000,
     )
     bucket_mb: int = param(
         25, "Gradients are sent in buckets of this size, while backward goes on (ddp only).", minimum=1, maximum=1024

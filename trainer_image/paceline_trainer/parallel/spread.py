@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import cast
 
 import torch
@@ -13,25 +14,34 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh
 
 from paceline_trainer.distributed import World
+from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel import data_parallel, tensor_parallel
 from paceline_trainer.parallel.layout import DATA, PIPELINE, TENSOR, Layout, layout
+from paceline_trainer.parallel.local_sgd import Averaging
 from paceline_trainer.parallel.pipeline import Pipeline, cut
 from paceline_trainer.parallel.plan import Plan
+from paceline_trainer.text.adversarial import Attack, adversarial_backward
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 EVALUATION_BATCH = 512
 
 
 class Spread:
-    """The model as this process holds it. ``model`` has its parameters, for optimizer and checkpoint, under their own names."""
+    """The model as this process holds it. ``model`` has its parameters, for optimizer and checkpoint, under their own names;
+    ``stages`` is the group of a pipeline; ``attack``, where there is one, an embedding and how it is attacked in every pass."""
 
-    def __init__(self, model: nn.Module, losses: Losses, plan: Plan, world: World, batch_size: int) -> None:
+    def __init__(
+        self, model: nn.Module, losses: Losses, plan: Plan, world: World, batch_size: int, precision: Precision
+    ) -> None:
         """``batch_size``: samples of a step over all processes. Raises LayoutError where the plan does not fit."""
         self.layout: Layout = layout(world.size, plan.pipeline_stages, plan.tensor_parallel)
         sharded = plan.parallel == "fsdp"
         self._losses, self._accumulate, self._device = losses, plan.accumulate, world.device
+        self._precision = precision
         self._pipeline: Pipeline | None = None
-        self._stages: dist.ProcessGroup | None = None
+        self.stages: dist.ProcessGroup | None = None
+        self.attack: tuple[nn.Module, Attack] | None = None
+        self._averaging: Averaging | None = None
         self._batch_size, self._main = batch_size, world.main
         self.model = self._module = model
         self.data_rank, self.counts = 0, True
@@ -46,13 +56,15 @@ class Spread:
         self._module = self._replicas(model, mesh, plan, sharded=sharded)
         if self.layout.pipeline > 1:
             share = -(-batch_size // self.layout.data)
-            self._stages = mesh[PIPELINE].get_group()
-            self._pipeline = Pipeline(self._module, self._stages, world.device, losses, share, plan.microbatches)
+            self.stages = mesh[PIPELINE].get_group()
+            self._pipeline = Pipeline(self._module, self.stages, world.device, losses, share, plan.microbatches)
+        if plan.local_steps > 1 and self.layout.data > 1:
+            self._averaging = Averaging(model, mesh[DATA].get_group(), plan.local_steps)
         # Of processes that see the same samples one adds their losses and metrics up.
         self.counts = mesh[TENSOR].get_local_rank() == 0 and (self._pipeline is None or self._pipeline.last)
 
     def _replicas(self, model: nn.Module, mesh: DeviceMesh, plan: Plan, *, sharded: bool) -> nn.Module:
-        if self.layout.data == 1:
+        if self.layout.data == 1 or plan.local_steps > 1:
             return model
         if sharded:
             data_parallel.shard(model, mesh[DATA])
@@ -70,7 +82,8 @@ class Spread:
         # Replicas average their gradients; what is wanted is the sum.
         scale = self.layout.data * weight
         if self._pipeline is not None:
-            return self._pipeline.backward(inputs, targets, scale)
+            with self._precision.autocast():
+                return self._pipeline.backward(inputs, targets, scale)
         parts = list(zip(inputs.tensor_split(self._accumulate), targets.tensor_split(self._accumulate), strict=True))
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         for number, (some, wanted) in enumerate(parts, 1):
@@ -83,17 +96,41 @@ class Spread:
         return total
 
     def _one(self, inputs: Tensor, targets: Tensor, scale: float) -> Tensor:
-        loss = self._losses(self._module(inputs), targets).sum()
-        torch.autograd.backward(loss * scale)
-        return loss.detach()
+        def loss() -> Tensor:
+            with self._precision.autocast():
+                return self._losses(self._module(inputs), targets).sum()
+
+        def backward(found: Tensor, leaves: Sequence[Tensor] | None = None) -> None:
+            self._precision.backward(found * scale, leaves)
+
+        if self.attack is not None:
+            alone = partial(data_parallel.unsynchronised, self._module)
+            return adversarial_backward(*self.attack, loss, backward, alone)
+        found = loss()
+        backward(found)
+        return found.detach()
+
+    @property
+    def alone(self) -> bool:
+        """Do replicas have weights and gradients of their own, until they average?"""
+        return self._averaging is not None
+
+    def after_update(self, step: int) -> None:
+        """Of all processes, after each update; ``step`` counts from 1."""
+        if self._averaging is not None:
+            self._averaging.after_update(step)
+
+    def settle(self) -> None:
+        """All replicas have the same weights afterwards. All processes call it together, before they save or evaluate."""
+        if self._averaging is not None:
+            self._averaging.average()
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
         """The model's outputs (B, …) for evaluation; None on a pipeline's stages before the last."""
-        if self._pipeline is not None:
-            return self._pipeline.outputs(inputs, targets)
-        found: Tensor = self._module(inputs)
-        return found
+        with self._precision.autocast():
+            found = self._pipeline.outputs(inputs, targets) if self._pipeline is not None else self._module(inputs)
+        return found if found is None or found.dtype == torch.float64 else found.float()
 
     @property
     def evaluation_batch(self) -> int:
@@ -103,11 +140,11 @@ class Spread:
     def full_state(self) -> dict[str, Tensor] | None:
         """The whole model's weights on the CPU, in rank 0 (else None). All processes call it together."""
         # Gathered layer by layer into rank 0's memory alone; in a pipeline by every process of its stage.
-        options = StateDictOptions(full_state_dict=True, cpu_offload=self._stages is None)
+        options = StateDictOptions(full_state_dict=True, cpu_offload=self.stages is None)
         state = get_model_state_dict(self.model, options=options)
         own = {name: cast("Tensor", value).detach().cpu().contiguous() for name, value in state.items()}
-        if self._stages is not None:
-            parts: list[dict[str, Tensor]] | None = [{}] * self._stages.size() if self._stages.rank() == 0 else None
-            dist.gather_object(own, parts, group=self._stages, group_dst=0)
+        if self.stages is not None:
+            parts: list[dict[str, Tensor]] | None = [{}] * self.stages.size() if self.stages.rank() == 0 else None
+            dist.gather_object(own, parts, group=self.stages, group_dst=0)
             own = {name: value for part in parts or [] for name, value in part.items()}
         return own if self._main else None

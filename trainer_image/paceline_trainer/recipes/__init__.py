@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from paceline_trainer.optimization.plan import Optimization
 from paceline_trainer.parallel.plan import Plan
-from paceline_trainer.params import param
+from paceline_trainer.params import MANY, SOME, Refusal, param
 
 if TYPE_CHECKING:
     from paceline_trainer.task import Task
 
 
+MOST_FOLDS = 20
+
+
 @dataclass(frozen=True)
-class Training(Plan):
+class Training(Plan, Optimization):
     """What every recipe takes."""
+
+    refusals: ClassVar[tuple[Refusal, ...]] = (
+        *Plan.refusals,
+        *Optimization.refusals,
+        Refusal({"explosion": SOME, "local_steps": MANY}, "replicas that take local steps have gradients of their own"),
+    )
 
     epochs: int = param(10, "Passes over the training data.", minimum=1, maximum=10_000)
     batch_size: int = param(64, "Samples of one step, over all processes together.", minimum=1, maximum=1_000_000)
@@ -24,6 +34,20 @@ class Training(Plan):
     optimizer: str = param("adamw", "Optimizer.", choices=("adamw", "sgd"))
     seed: int = param(0, "Seed of the weights and of the data's order.", minimum=0, maximum=2**31 - 1)
     deterministic: bool = param(False, "Use only algorithms that give the same result each time.")
+    folds: int = param(
+        0,
+        "Cross-validate first, over so many folds of the training data; 0 is not at all.",
+        choices=(0, *range(2, MOST_FOLDS + 1)),
+    )
+    patience: int = param(
+        0,
+        "End after so many epochs in a row without a better loss on a tenth of the training data that is kept back for it, "
+        "and take the best epoch's weights; 0 trains all epochs, on all data.",
+        minimum=0,
+        maximum=10_000,
+    )
+    min_delta: float = param(0.0, "Of patience: what a loss must be lower by to be better.", minimum=0.0, maximum=1e9)
+    profile: bool = param(False, "Write a trace of three steps of every process, for Perfetto or chrome://tracing.")
 
 
 @dataclass(frozen=True)
@@ -39,20 +63,129 @@ class LinearRegression(Training):
 class ImageClassification(Training):
     """A 28×28 ten-class CNN on scikit-learn's digits (1,797 images, scaled up from 8×8)."""
 
+    refusals: ClassVar[tuple[Refusal, ...]] = (
+        *Training.refusals,
+        *(
+            Refusal(
+                {"attack": how, "parallel": "fsdp"}, f"{how} needs every process to hold the whole model: parallel: ddp"
+            )
+            for how in ("fgsm", "pgd")
+        ),
+        *(
+            Refusal({"attack": how, "pipeline_stages": MANY}, f"{how} needs every process to hold the whole model")
+            for how in ("fgsm", "pgd")
+        ),
+        Refusal({"mixup": SOME, "pipeline_stages": MANY}, "a pipeline's stages take classes, not mixtures of them"),
+    )
+
     tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1, 2, 4, 8, 16))
     pipeline_stages: int = param(
         1, "Processes that have some of the layers each, one behind the other.", choices=(1, 2, 4)
     )
+    crop: int = param(0, "Train on windows that are moved by so many pixels at most.", minimum=0, maximum=27)
+    flip: float = param(0.0, "Train on mirrored images, this share of them; not of digits.", minimum=0.0, maximum=1.0)
+    cutout: int = param(0, "Train on images with a square of this side blackened.", minimum=0, maximum=28)
+    mixup: float = param(
+        0.0,
+        "Train on mixtures of two images; their shares are drawn from Beta(mixup, mixup).",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    attack: str = param(
+        "none", "Train on images as an adversary would change them, too.", choices=("none", "fgsm", "pgd")
+    )
+    epsilon: float = param(0.1, "What an attack changes a pixel by at most, of 1.", minimum=0.0, maximum=1.0)
+    attack_steps: int = param(5, "Steps of pgd; each costs a forward and a backward pass.", minimum=1, maximum=1000)
     width: int = param(16, "Channels of the first convolution; the second has twice as many.", minimum=1, maximum=1024)
 
 
-# What may change when a run goes on from a checkpoint, how it is spread over processes too; any other parameter shapes the model,
-# its state or the data's order.
-MAY_CHANGE = {"epochs", "lr", "weight_decay"} | {field.name for field in fields(Plan)}
+TUNINGS = ("full", "layerwise", "frozen", "lora", "adalora", "adapters")
+
+
+@dataclass(frozen=True)
+class TextClassification(Training):
+    """Texts into classes."""
+
+    refusals: ClassVar[tuple[Refusal, ...]] = (
+        *Training.refusals,
+        *(
+            Refusal(
+                {"tuning": how, "parallel": "fsdp"},
+                f"what {how} trains is small: every process holds it, with parallel: ddp",
+            )
+            for how in TUNINGS[2:]
+        ),
+        *(
+            Refusal({"tuning": "frozen", name: SOME}, "with tuning: frozen texts are read once, not in every epoch")
+            for name in ("replace", "insert", "swap", "delete")
+        ),
+        *(
+            refusal
+            for how in ("fgm", "pgd")
+            for refusal in (
+                Refusal(
+                    {"tuning": "frozen", "attack": how}, "with tuning: frozen texts are read once, not in every epoch"
+                ),
+                Refusal({"attack": how, "precision": "fp16"}, f"{how} reads gradients, which fp16 scales: take bf16"),
+            )
+        ),
+        Refusal({"tuning": "adalora", "precision": "fp16"}, "adalora reads gradients, which fp16 scales: take bf16"),
+    )
+
+    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1,))
+    pipeline_stages: int = param(1, "Processes that have some of the layers each, one behind the other.", choices=(1,))
+    epochs: int = param(3, "Passes over the training data.", minimum=1, maximum=10_000)
+    batch_size: int = param(32, "Samples of one step, over all processes together.", minimum=1, maximum=1_000_000)
+    lr: float = param(5e-5, "Learning rate.", minimum=1e-8, maximum=100.0)
+    weight_decay: float = param(0.01, "Weight decay, of matrices only.", minimum=0.0, maximum=1.0)
+    schedule: str = param(
+        "linear", "How the learning rate goes on after the warm-up.", choices=("constant", "cosine", "linear", "step")
+    )
+    tuning: str = param(
+        "full", "What of the encoder trains, and how; the classifier on it always does.", choices=TUNINGS
+    )
+    max_tokens: int = param(128, "Of a text; the rest is cut off.", minimum=8, maximum=512)
+    dropout: float = param(0.1, "Of hidden states and attention, and before the classifier.", minimum=0.0, maximum=0.9)
+    layer_decay: float = param(
+        0.8, "Of layerwise: each layer's rate is that of the next higher one times this.", minimum=0.01, maximum=1.0
+    )
+    lora_rank: int = param(8, "Of lora; of adalora what is left on average.", minimum=1, maximum=256)
+    lora_alpha: int = param(16, "Updates of lora and adalora count alpha / rank times.", minimum=1, maximum=1024)
+    adapter_width: int = param(48, "Features of an adapter's bottleneck.", minimum=1, maximum=1024)
+    replace: float = param(0.0, "Train on texts with this share of words as synonyms.", minimum=0.0, maximum=1.0)
+    insert: float = param(0.0, "Train on texts with this share of synonyms more.", minimum=0.0, maximum=1.0)
+    swap: float = param(0.0, "Train on texts with this share of words exchanged.", minimum=0.0, maximum=1.0)
+    delete: float = param(0.0, "Train on texts without this share of words.", minimum=0.0, maximum=1.0)
+    attack: str = param(
+        "none", "Train on embeddings as an adversary would change them, too.", choices=("none", "fgm", "pgd")
+    )
+    epsilon: float = param(0.5, "Of an attack: the L2 norm of a text's change.", minimum=1e-6, maximum=1000.0)
+    attack_steps: int = param(3, "Steps of pgd; each costs a forward and a backward pass.", minimum=1, maximum=1000)
+
+
+@dataclass(frozen=True)
+class SentimentAnalysis(TextClassification):
+    """Sentiment of 38,158 tweets (negative, neutral, positive), by fine-tuning MiniLM."""
+
+    max_tokens: int = param(64, "Of a text; the rest is cut off.", minimum=8, maximum=512)
+
+
+@dataclass(frozen=True)
+class TopicClassification(TextClassification):
+    """Topics of 2,225 BBC news documents (five classes), by fine-tuning MiniLM."""
+
+
+# What may change when a run goes on from a checkpoint, how it is spread over processes too; any other parameter shapes
+# the model, its state or the data's order.
+MAY_CHANGE = {"epochs", "lr", "weight_decay", "min_delta", "profile"} | {
+    field.name for part in (Plan, Optimization) for field in fields(part)
+}
 
 PARAMS: dict[str, type[Training]] = {
     "image-classification": ImageClassification,
     "linear-regression": LinearRegression,
+    "sentiment-analysis": SentimentAnalysis,
+    "topic-classification": TopicClassification,
 }
 
 

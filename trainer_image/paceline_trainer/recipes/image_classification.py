@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paceline_trainer.adversarial import fgsm, pgd
+from paceline_trainer.augment_images import augment, mixup, mixup_share, mixup_targets, randoms
 from paceline_trainer.data import packaged
 from paceline_trainer.recipes import ImageClassification, Training
-from paceline_trainer.task import Arrays, Evaluation, stratified_split
+from paceline_trainer.task import Arrays, Task, stratified_split
 
 CLASSES = 10
 SIDE = 28
@@ -49,8 +50,9 @@ class Cnn(nn.Module):
         return x
 
 
-class ImageClassificationTask:
+class ImageClassificationTask(Task):
     dataset = "scikit-learn digits, scaled to 28×28"
+    classes = tuple(str(digit) for digit in range(CLASSES))
 
     def __init__(self, params: Training) -> None:
         assert isinstance(params, ImageClassification)
@@ -64,21 +66,29 @@ class ImageClassificationTask:
         train, held_out = stratified_split(labels, EVALUATION_SHARE, SPLIT_SEED)
         return Arrays(images[train], labels[train]), Arrays(images[held_out], labels[held_out])
 
-    def model(self) -> nn.Module:
+    def model(self, total_steps: int = 1) -> nn.Module:
         return Cnn(self._params.width)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
 
-    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The confusion matrix (row: true class, column: predicted), flattened, and the summed loss."""
-        cells = targets * CLASSES + outputs.argmax(1)
-        confusion = torch.bincount(cells, minlength=CLASSES * CLASSES).double()
-        return torch.cat([confusion, self.losses(outputs, targets).double().sum().reshape(1)])
+    def batch(self, data: Arrays, indices: Tensor, partners: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        p, inputs, targets = self._params, data.inputs[indices], data.targets[indices]
+        if p.mixup:
+            share = mixup_share(p.seed, epoch, step, p.mixup)
+            inputs = mixup(inputs, data.inputs[partners], share)
+            targets = mixup_targets(targets, data.targets[partners], CLASSES, share).to(inputs.dtype)
+        inputs = augment(
+            inputs, indices, seed=p.seed, epoch=epoch, padding=p.crop, flip_probability=p.flip, cutout_side=p.cutout
+        )
+        return inputs, targets
 
-    def evaluation(self, statistics: Tensor) -> Evaluation:
-        confusion = statistics[:-1].reshape(CLASSES, CLASSES)
-        count = float(confusion.sum())
-        accuracy = float(confusion.diag().sum()) / count
-        matrix = [[int(cell) for cell in row] for row in confusion.tolist()]
-        return Evaluation({"accuracy": accuracy, "loss": float(statistics[-1]) / count}, {"confusion_matrix": matrix})
+    def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor | None:
+        p = self._params
+        if p.attack == "fgsm":
+            return fgsm(model, self.losses, inputs, targets, p.epsilon)
+        if p.attack == "pgd":
+            # Other draws than those of the augmentation.
+            start = randoms(p.seed + 1, epoch, indices, inputs[0].numel()).reshape(inputs.shape)
+            return pgd(model, self.losses, inputs, targets, p.epsilon, start=start, steps=p.attack_steps)
+        return None

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from paceline_trainer.data import packaged
 from paceline_trainer.recipes import LinearRegression, Training
-from paceline_trainer.task import Arrays, Evaluation
+from paceline_trainer.task import Arrays, Task
 
 SPLIT_SEED, EVALUATION_SHARE = 2026, 0.2
 
 
-class LinearRegressionTask:
+class LinearRegressionTask(Task):
     dataset = "scikit-learn diabetes"
 
     def __init__(self, params: Training) -> None:
@@ -31,26 +31,8 @@ class LinearRegressionTask:
         targets = (targets - targets[train].mean()) / targets[train].std()
         return Arrays(inputs[train], targets[train]), Arrays(inputs[held_out], targets[held_out])
 
-    def model(self) -> nn.Module:
+    def model(self, total_steps: int = 1) -> nn.Module:
         return nn.Sequential(nn.Linear(10, 1), nn.Flatten(0))
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets) ** 2
-
-    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(count, sum of squared errors, sum of targets, sum of squared targets)."""
-        y = targets.double()
-        return torch.stack(
-            [
-                torch.tensor(float(len(y)), dtype=torch.double),
-                self.losses(outputs, targets).double().sum(),
-                y.sum(),
-                (y * y).sum(),
-            ]
-        )
-
-    def evaluation(self, statistics: Tensor) -> Evaluation:
-        count, errors, total, squares = (float(x) for x in statistics)
-        spread = squares - total * total / count
-        mse = errors / count
-        return Evaluation({"mse": mse, "r2": 1 - errors / spread, "loss": mse}, {})
