@@ -1,4 +1,4 @@
-"""Bytes and seconds of a step for each way to aggregate, over links of different speed. Prints docs/aggregation.md's table.
+"""Bytes and seconds of a step for each way to aggregate, over links of different speed. Prints a table.
 
 make cluster-up && python -m devcluster exec -- python -m tests.trainer.link_cost
 

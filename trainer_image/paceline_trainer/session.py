@@ -148,9 +148,8 @@ class Session:
             try:
                 self._steps()
             except RuntimeError:
-                if (
-                    self._run.termination.requested
-                ):  # a collective that failed because peers have ended: so does this one
+                # A collective that failed because peers have ended: so does this process.
+                if self._run.termination.requested:
                     self._end("terminated by SIGTERM: peers are gone, ending without saving this step")
                 raise
 
@@ -206,6 +205,7 @@ class Session:
         """At an epoch's end: is it no longer worth while to go on? All processes find the same."""
         if self._early is None or self._best is None:
             return False
+        self._report("evaluating")  # else a long one would be taken for a stall
         loss = mean_loss(self._task, self._result.spread, self._kept_back, self._world)
         self._watchers.scalars(step, "kept_back", {"loss": loss})
         if self._early.update(loss, step):
