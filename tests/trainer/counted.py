@@ -17,7 +17,6 @@ from paceline_trainer import loop, run
 from paceline_trainer.data import Position, position, shard
 
 PATH = Path(os.environ["COUNT_DIR"]) / f"{time.time_ns()}-{os.getpid()}.jsonl"
-BATCH = 64  # what is shared out beyond that is the evaluation's
 
 
 class Counter:
@@ -34,9 +33,9 @@ class Counter:
 
     def shard(self, batch: Tensor, rank: int, size: int) -> Tensor:
         mine = shard(batch, rank, size)
-        if len(batch) <= BATCH:
+        if batch.ndim == 2:  # samples with their partners; the evaluation's are alone
             self._step += 1
-            self._write({"step": self._step, "samples": mine.tolist()})
+            self._write({"step": self._step, "samples": mine[:, 0].tolist()})
             time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
         return mine
 

@@ -183,7 +183,9 @@ def _update(task: Task, result: Trained, step: int, loss: float) -> Updated:
 
 def _backward(task: Task, spread: Spread, data: Arrays, batch: Tensor, world: World, epoch: int, step: int) -> float:
     """Gradients of a global batch; the summed loss of the samples that this process counts."""
-    mine, partners = (shard(some, spread.data_rank, spread.layout.data) for some in (batch, batch.roll(1)))
+    # Each sample with the one before it, its partner where samples are mixed.
+    pairs = shard(torch.stack([batch, batch.roll(1)], 1), spread.data_rank, spread.layout.data)
+    mine, partners = pairs.unbind(1)
     # A replica without any still takes part with one that weighs nothing: the others wait for its backward.
     weight = 1.0 if len(mine) else 0.0
     seen, partners = (mine, partners) if len(mine) else (batch[:1], batch[:1])
