@@ -196,8 +196,12 @@ def test_a_run_is_watched_over_its_interruptions(tmp_path):
         run_recipe(out, "image-classification", {"epochs": epochs, "batch_size": 100, "clip_norm": 1.0}, 2, **env)
     seen = EventAccumulator(str(out / "tensorboard"), size_guidance={"scalars": 0})
     seen.Reload()
+    evaluated = json.loads((out / "report.json").read_text(encoding="utf-8"))["evaluation"]
+    assert {"accuracy", "f1", "roc_auc", "loss"} <= set(evaluated)
     names = {"loss", "samples_per_second", "learning_rate", "grad_norm"}
-    assert {f"train/{name}" for name in names} | {"eval/accuracy", "eval/loss"} == set(seen.Tags()["scalars"])
+    shares = {f"time/{what}_share" for what in ("data", "computation", "communication")}
+    curves = {f"train/{name}" for name in names} | shares | {f"eval/{name}" for name in evaluated}
+    assert set(seen.Tags()["scalars"]) == curves
     steps = [event.step for event in seen.Scalars("train/loss")]
     assert steps == sorted(set(steps))
     assert {1, 15, 30} <= set(steps)
