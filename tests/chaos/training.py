@@ -86,6 +86,10 @@ class Training:
         name: str = self.worker(index)["spec"]["nodeName"]
         return name
 
+    def store_node(self) -> str:
+        name: str = get("pod", f"{self.name}-rdzv", self.namespace)["spec"]["nodeName"]
+        return name
+
     def seconds_until_it_steps(self, disturb: Callable[[], object], limit: float = 240) -> float:
         """From the beginning of the disturbance to the first checkpoint after it: what takes time to do counts too."""
         folder = self.folder()

@@ -26,6 +26,15 @@ def launcher(processes: int) -> list[str]:
     return [sys.executable, *(torchrun if processes > 1 else [])]
 
 
+def written_by(script: str, processes: int, folder: Path) -> Any:
+    """The JSON that a script of this folder writes, run alone or by torchrun with so many processes."""
+    output = folder / "written.json"
+    command = [*launcher(processes), str(Path(__file__).with_name(script)), str(output)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
 def run_recipe(output: Path, recipe: str, params: dict[str, Any], processes: int, **env: str) -> dict[str, Any]:
     """Runs a recipe to its end; its manifest, report and output."""
     command = [
@@ -67,11 +76,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def get(processes: int) -> dict[str, list[float]]:
         if processes not in results:
-            output = tmp_path_factory.mktemp("losses") / "losses.json"
-            command = [*launcher(processes), str(Path(__file__).with_name("losses.py")), str(output)]
-            done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
-            results[processes] = json.loads(output.read_text(encoding="utf-8"))
+            results[processes] = written_by("losses.py", processes, tmp_path_factory.mktemp("losses"))
         return results[processes]
 
     return get

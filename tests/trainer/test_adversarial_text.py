@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,7 @@ from torch import Tensor
 from paceline_trainer.text.adversarial import Attack, adversarial_backward, attacked
 from tests.trainer.adversarial_text import accuracies, trained
 from tests.trainer.adversarial_text_losses import ATTACKS, PLANS, Reader, losses, texts
-from tests.trainer.conftest import environment, launcher
+from tests.trainer.conftest import written_by
 
 SOME = [Attack(0.5), Attack(0.5, steps=4), Attack(0.5, steps=3, rate=0.1)]
 
@@ -209,14 +206,7 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def get(processes: int) -> Any:
         if processes not in results:
-            output = tmp_path_factory.mktemp("adversarial") / "losses.json"
-            command = [*launcher(processes), str(Path(__file__).with_name("adversarial_text_losses.py")), str(output)]
-            more = {"PYTHONPATH": f"{environment()['PYTHONPATH']}:{Path(__file__).parents[2]}"}
-            done = subprocess.run(
-                command, env=environment(**more), capture_output=True, text=True, timeout=240, check=False
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            results[processes] = json.loads(output.read_text(encoding="utf-8"))
+            results[processes] = written_by("adversarial_text_losses.py", processes, tmp_path_factory.mktemp("a"))
         return results[processes]
 
     return get

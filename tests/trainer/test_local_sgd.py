@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from paceline_trainer.params import ParamError, parse
 from paceline_trainer.recipes import ImageClassification
-from tests.trainer.conftest import environment, launcher, run_recipe
+from tests.trainer.conftest import run_recipe, written_by
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    output = tmp_path_factory.mktemp("local") / "found.json"
-    command = [*launcher(2), str(Path(__file__).with_name("local_sgd_run.py")), str(output)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(output.read_text(encoding="utf-8"))
+    return written_by("local_sgd_run.py", 2, tmp_path_factory.mktemp("local"))
 
 
 def test_averaged_after_every_step_it_is_the_shared_gradient(found):
@@ -55,6 +47,7 @@ def test_a_run_with_local_steps_learns_and_resumes(tmp_path):
         ({"pipeline_stages": 2}, "hold all layers"),
         ({"aggregation": "fp16"}, "local steps share weights"),
         ({"explosion": 3.0}, "gradients of their own"),
+        ({"precision": "fp16"}, "take bf16"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(params, why):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -28,7 +26,7 @@ from paceline_trainer.optimization.precision import Precision, PrecisionError
 from paceline_trainer.optimization.schedules import Rates, schedule
 from paceline_trainer.recipes import ImageClassification
 from paceline_trainer.recipes.image_classification import ImageClassificationTask
-from tests.trainer.conftest import environment, launcher
+from tests.trainer.conftest import written_by
 
 CPU = torch.device("cpu")
 
@@ -296,11 +294,7 @@ def test_what_the_device_cannot_do_is_refused_with_the_reason(name, named):
 @pytest.fixture(scope="module")
 def spread(tmp_path_factory) -> dict:
     """What optimization_spread.py found in two processes."""
-    output = tmp_path_factory.mktemp("spread") / "found.json"
-    command = [*launcher(2), str(Path(__file__).with_name("optimization_spread.py")), str(output)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(output.read_text(encoding="utf-8"))
+    return written_by("optimization_spread.py", 2, tmp_path_factory.mktemp("spread"))
 
 
 def test_shards_and_stages_are_clipped_as_the_whole_model(spread):

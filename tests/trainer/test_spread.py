@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +10,7 @@ from torch import nn
 from paceline_trainer.parallel.layout import Layout, LayoutError, layout
 from paceline_trainer.parallel.pipeline import cut
 from paceline_trainer.parallel.plan import AGGREGATIONS
-from tests.trainer.conftest import environment, launcher, run_recipe
+from tests.trainer.conftest import run_recipe, written_by
 from tests.trainer.spread_losses import PLANS
 
 
@@ -24,12 +21,7 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def get(processes: int) -> Any:
         if processes not in results:
-            output = tmp_path_factory.mktemp("spread") / "losses.json"
-            script = str(Path(__file__).with_name("spread_losses.py"))
-            command = [*launcher(processes), script, str(output)]
-            done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
-            results[processes] = json.loads(output.read_text(encoding="utf-8"))
+            results[processes] = written_by("spread_losses.py", processes, tmp_path_factory.mktemp("spread"))
         return results[processes]
 
     return get
@@ -100,13 +92,7 @@ def test_compressed_gradients_converge_to_as_good_a_model(tmp_path, uncompressed
 
 
 def test_compressed_gradients_are_fewer_bytes(tmp_path):
-    output = tmp_path / "bytes.json"
-    script = str(Path(__file__).with_name("gradient_bytes.py"))
-    done = subprocess.run(
-        [*launcher(2), script, str(output)], env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(output.read_text(encoding="utf-8"))
+    found = written_by("gradient_bytes.py", 2, tmp_path)
     whole = 4 * found["weights"]
     assert found["fp16"] == found["bf16"] == whole / 2
     assert found["powersgd"] < whole / 20, "of a matrix (n, m) at rank 1, n + m numbers"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +14,7 @@ from paceline_trainer.recipes import TUNINGS, TextClassification, TopicClassific
 from paceline_trainer.text.adalora import RankBudget
 from paceline_trainer.text.encoder import FEATURES, Classifier, Encoder, Head, features, pretrained
 from paceline_trainer.text.tuning import merge, parameter_groups, prepare, trainable
-from tests.trainer.conftest import environment, launcher
+from tests.trainer.conftest import written_by
 from tests.trainer.text_losses import VARIANTS
 
 HEAD = FEATURES * 5 + 5
@@ -182,11 +179,7 @@ def test_what_cannot_be_is_refused():
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     def get(processes: int):
-        output = tmp_path_factory.mktemp("few") / "found.json"
-        command = [*launcher(processes), str(Path(__file__).with_name("text_losses.py")), str(output)]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(output.read_text(encoding="utf-8"))
+        return written_by("text_losses.py", processes, tmp_path_factory.mktemp("few"))
 
     return get
 

@@ -64,6 +64,14 @@ def param(
     return dataclasses.field(default=default, metadata={"description": description, **extras})
 
 
+def again(base: type, name: str, default: Any, *, choices: tuple[Any, ...] | None = None) -> Any:
+    """A base class's field with another default, and other ``choices`` in place of its bounds where there are any."""
+    known = next(field for field in dataclasses.fields(base) if field.name == name).metadata
+    if choices is not None:
+        return param(default, known["description"], choices=choices)
+    return dataclasses.field(default=default, metadata=known)
+
+
 def schema(params: type) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a parameter class; its docstring's first line is the description. To be applied to
     parameters with the defaults filled in. The number of processes must be a multiple of ``processesAreMultipleOf``'s product."""

@@ -43,7 +43,20 @@ class Batch:
     epochs: int
 
 
-class Batches:
+class Positioned:
+    """Something that goes through data; a checkpoint keeps where it is."""
+
+    position: Position
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self.position)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """From ``state_dict()``, of any number of processes."""
+        self.position = Position(**state)
+
+
+class Batches(Positioned):
     """Of a map-style data set: ``len(data)`` and ``data[i]``, such as read_files(...), TensorDataset or torchvision's.
 
     Iterate once, to the end of the last epoch. A batch counts as trained on when it is given out. Order and batches follow
@@ -71,13 +84,6 @@ class Batches:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a position to mean the same batch."""
         return {"samples": self._count, "batch_size": self._batch_size, "seed": self._seed}
-
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self.position)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From ``state_dict()``, of any number of processes."""
-        self.position = Position(**state)
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator of its own: DataLoader would draw from the one whose state the checkpoint restored.

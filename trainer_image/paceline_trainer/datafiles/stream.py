@@ -8,7 +8,6 @@ others, and any number of processes can go on from a count of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -16,11 +15,11 @@ from datasets import Dataset, IterableDataset  # type: ignore[import-untyped]
 from datasets.exceptions import DatasetGenerationError  # type: ignore[import-untyped]
 
 from paceline_trainer.data import Position
-from paceline_trainer.datafiles.batches import Batch, Collate, Place, collate, scale_of
+from paceline_trainer.datafiles.batches import Batch, Collate, Place, Positioned, collate, scale_of
 from paceline_trainer.datafiles.files import DataError, unreadable
 
 
-class StreamBatches:
+class StreamBatches(Positioned):
     """As Batches, of read_files(..., streaming=True) or any other IterableDataset.
 
     The rows before the position of a resume are read once more, without being decoded.
@@ -62,13 +61,6 @@ class StreamBatches:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a position to mean the same batch."""
         return {"shuffle_buffer": self._shuffle_buffer, "batch_size": self._batch_size, "seed": self._seed}
-
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self.position)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From ``state_dict()``, of any number of processes."""
-        self.position = Position(**state)
 
     def __iter__(self) -> Iterator[Batch]:
         for epoch in range(self.position.epoch, self._epochs):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from paceline_trainer.optimization.plan import Optimization
 from paceline_trainer.parallel.plan import Plan
-from paceline_trainer.params import MANY, SOME, Refusal, param
+from paceline_trainer.params import MANY, SOME, Refusal, again, param
 
 if TYPE_CHECKING:
     from paceline_trainer.task import Task
@@ -25,6 +25,7 @@ class Training(Plan, Optimization):
         *Plan.refusals,
         *Optimization.refusals,
         Refusal({"explosion": SOME, "local_steps": MANY}, "replicas that take local steps have gradients of their own"),
+        Refusal({"precision": "fp16", "local_steps": MANY}, "replicas would not overflow together: take bf16"),
     )
 
     epochs: int = param(10, "Passes over the training data.", minimum=1, maximum=10_000)
@@ -54,9 +55,9 @@ class Training(Plan, Optimization):
 class LinearRegression(Training):
     """Linear regression on scikit-learn's diabetes data (442 patients, 10 features)."""
 
-    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1,))
-    pipeline_stages: int = param(1, "Processes that have some of the layers each, one behind the other.", choices=(1,))
-    lr: float = param(0.05, "Learning rate.", minimum=1e-8, maximum=100.0)
+    tensor_parallel: int = again(Training, "tensor_parallel", 1, choices=(1,))
+    pipeline_stages: int = again(Training, "pipeline_stages", 1, choices=(1,))
+    lr: float = again(Training, "lr", 0.05)
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,8 @@ class ImageClassification(Training):
         Refusal({"mixup": SOME, "pipeline_stages": MANY}, "a pipeline's stages take classes, not mixtures of them"),
     )
 
-    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1, 2, 4, 8, 16))
-    pipeline_stages: int = param(
-        1, "Processes that have some of the layers each, one behind the other.", choices=(1, 2, 4)
-    )
+    tensor_parallel: int = again(Training, "tensor_parallel", 1, choices=(1, 2, 4, 8, 16))
+    pipeline_stages: int = again(Training, "pipeline_stages", 1, choices=(1, 2, 4))
     crop: int = param(0, "Train on windows that are moved by so many pixels at most.", minimum=0, maximum=27)
     flip: float = param(0.0, "Train on mirrored images, this share of them; not of digits.", minimum=0.0, maximum=1.0)
     cutout: int = param(0, "Train on images with a square of this side blackened.", minimum=0, maximum=28)
@@ -132,15 +131,13 @@ class TextClassification(Training):
         Refusal({"tuning": "adalora", "precision": "fp16"}, "adalora reads gradients, which fp16 scales: take bf16"),
     )
 
-    tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", choices=(1,))
-    pipeline_stages: int = param(1, "Processes that have some of the layers each, one behind the other.", choices=(1,))
-    epochs: int = param(3, "Passes over the training data.", minimum=1, maximum=10_000)
-    batch_size: int = param(32, "Samples of one step, over all processes together.", minimum=1, maximum=1_000_000)
-    lr: float = param(5e-5, "Learning rate.", minimum=1e-8, maximum=100.0)
+    tensor_parallel: int = again(Training, "tensor_parallel", 1, choices=(1,))
+    pipeline_stages: int = again(Training, "pipeline_stages", 1, choices=(1,))
+    epochs: int = again(Training, "epochs", 3)
+    batch_size: int = again(Training, "batch_size", 32)
+    lr: float = again(Training, "lr", 5e-5)
     weight_decay: float = param(0.01, "Weight decay, of matrices only.", minimum=0.0, maximum=1.0)
-    schedule: str = param(
-        "linear", "How the learning rate goes on after the warm-up.", choices=("constant", "cosine", "linear", "step")
-    )
+    schedule: str = again(Training, "schedule", "linear")
     tuning: str = param(
         "full", "What of the encoder trains, and how; the classifier on it always does.", choices=TUNINGS
     )
@@ -167,7 +164,7 @@ class TextClassification(Training):
 class SentimentAnalysis(TextClassification):
     """Sentiment of 38,158 tweets (negative, neutral, positive), by fine-tuning MiniLM."""
 
-    max_tokens: int = param(64, "Of a text; the rest is cut off.", minimum=8, maximum=512)
+    max_tokens: int = again(TextClassification, "max_tokens", 64)
 
 
 @dataclass(frozen=True)

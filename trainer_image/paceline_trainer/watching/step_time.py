@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from torch.profiler import record_function
 
 # The first steps of a process allocate memory and compile; then three in a row, and one from time to time.
 FIRST, IN_A_ROW, EVERY = 6, 3, 1000
-DATA = "paceline::data"
+WHOLE, DATA = "paceline::step", "paceline::data"
 _COMMUNICATION = ("c10d::", "_c10d_functional::", "gloo:", "nccl:", "ncclDevKernel", "ncclKernel")
 
 Span = tuple[float, float]
@@ -51,6 +52,7 @@ class StepTimes:
     def __init__(self, *, enabled: bool) -> None:
         self._enabled, self._steps = enabled, 0
         self._seen: list[StepTime] = []
+        self.mean: StepTime | None = None
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -67,21 +69,8 @@ class StepTimes:
         events = profiler.events() or []
         named = [(e.name, (e.time_range.start, e.time_range.end), e.device_type.name == "CUDA") for e in events]
         self._seen.append(split(named))
-
-    @property
-    def mean(self) -> StepTime | None:
-        count = len(self._seen)
-        if not count:
-            return None
-        return StepTime(
-            *(
-                sum(getattr(one, name) for one in self._seen) / count
-                for name in ("data", "computation", "communication", "other")
-            )
-        )
-
-
-WHOLE = "paceline::step"
+        names = ("data", "computation", "communication", "other")
+        self.mean = StepTime(*(statistics.fmean(getattr(one, name) for one in self._seen) for name in names))
 
 
 def split(events: Sequence[tuple[str, Span, bool]]) -> StepTime:
