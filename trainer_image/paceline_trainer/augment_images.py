@@ -85,6 +85,8 @@ def augment(
     cutout_side: int = 0,
 ) -> Tensor:
     """Crop, then flip, then cutout, of images (B, C, H, W) with these indices (B,); zeros switch each off."""
+    if not (padding or flip_probability or cutout_side):
+        return images  # without drawing: that takes 3 % of the digits' step
     draws = randoms(seed, epoch, indices.to(images.device), 5)
     if padding:
         images = crop(images, padding, draws[:, :2])
