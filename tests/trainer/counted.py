@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
 from paceline_trainer import loop, run
-from paceline_trainer.data import Position, position, shard
+from paceline_trainer.data import Position, position
+from paceline_trainer.parallel.spread import Spread
 
 PATH = Path(os.environ["COUNT_DIR"]) / f"{time.time_ns()}-{os.getpid()}.jsonl"
 
 
 class Counter:
-    """Stands in for what the loop uses of paceline_trainer.data."""
+    """Stands in for what tells the loop where it begins, and which samples a process has."""
 
     def __init__(self) -> None:
         self._step = 0
@@ -31,13 +33,18 @@ class Counter:
         self._write({"since": at, "group": group, "world": int(os.environ.get("WORLD_SIZE", "1"))})
         return position(at, count, batch_size)
 
-    def shard(self, batch: Tensor, rank: int, size: int) -> Tensor:
-        mine = shard(batch, rank, size)
-        if batch.ndim == 2:  # samples with their partners; the evaluation's are alone
-            self._step += 1
-            self._write({"step": self._step, "samples": mine[:, 0].tolist()})
-            time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
-        return mine
+    def part(self) -> Callable[[Spread, Tensor], Tensor]:
+        asked = Spread.part
+
+        def part(spread: Spread, batch: Tensor) -> Tensor:
+            mine = asked(spread, batch)
+            if batch.ndim == 2:  # samples with their partners, which are asked for once a step
+                self._step += 1
+                self._write({"step": self._step, "samples": mine[:, 0].tolist()})
+                time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
+            return mine
+
+        return part
 
     @staticmethod
     def _write(line: object) -> None:
@@ -49,5 +56,5 @@ if __name__ == "__main__":
     counter = Counter()
     if "OWN_FOLDERS" in os.environ:
         os.environ["PACELINE_CHECKPOINT_DIR"] += f"-of-rank-{os.environ['RANK']}"
-    loop.position, loop.shard = counter.position, counter.shard
+    loop.position, Spread.part = counter.position, counter.part()
     run.main()

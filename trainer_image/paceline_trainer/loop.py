@@ -21,6 +21,7 @@ from paceline_trainer.data import batches_per_epoch, by_length, epoch_order, glo
 from paceline_trainer.distributed import World
 from paceline_trainer.evaluation.predictions import Predictions, gathered
 from paceline_trainer.optimization.precision import Precision
+from paceline_trainer.parallel.parameter_server import Staleness
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import Training
 from paceline_trainer.task import Arrays, Task
@@ -35,6 +36,9 @@ class Wishes:
 
     stop: bool = False
     save: bool = False
+
+    def __or__(self, other: Wishes) -> Wishes:
+        return Wishes(self.stop or other.stop, self.save or other.save)
 
 
 @dataclass
@@ -89,6 +93,8 @@ class Trained:
     times: StepTimes
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    # Of a parameter server, in its own process.
+    staleness: Staleness | None = None
 
 
 def make_optimizer(groups: list[dict[str, Any]], params: Training) -> Optimizer:
@@ -137,55 +143,73 @@ def train(
     Steps that are ``left_out`` are counted, and their samples are not trained on; their loss is NaN. Raises AnomalyError for
     a step that went wrong and is not to be skipped, with weights and losses as they were before it.
     """
-    spread = result.spread
-    total, began, resumed_at = total_steps(len(data), params), time.monotonic(), len(result.losses)
-    start = position(resumed_at, len(data), params.batch_size)
-    samples = start.samples
+    spread, pace = result.spread, Pace(result, len(data), params)
+    for done, epoch, batch in batches(data, params, len(result.losses)):
+        with result.times.step():
+            result.optimizer.zero_grad(set_to_none=True)
+            loss_sum = math.nan if done in left_out else backward(task, spread, data, batch, world, epoch, done)
+            mine = wishes(done)
+            told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
+            loss, stop, save = world.sum(told).tolist()
+            updated = None if done in left_out else update(task, result, done, loss / len(batch))
+        result.losses.append(loss / len(batch))
+        yield pace.step(len(batch), Wishes(stop=stop > 0, save=save > 0), updated)
+
+
+def batches(data: Arrays, params: Training, done: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Of the steps after ``done``: number (from 1), epoch (from 0), and the samples of the global batch (B,)."""
+    start = position(done, len(data), params.batch_size)
+    number = done
     for epoch in range(start.epoch, params.epochs):
         order = epoch_order(len(data), params.seed, epoch)
         if data.lengths is not None:
             order = by_length(order, data.lengths, params.batch_size)
-        batches = global_batches(order, params.batch_size)
-        for batch in batches[start.batch if epoch == start.epoch else 0 :]:
-            done = len(result.losses) + 1
-            with result.times.step():
-                result.optimizer.zero_grad(set_to_none=True)
-                loss_sum = math.nan if done in left_out else _backward(task, spread, data, batch, world, epoch, done)
-                mine = wishes(done)
-                told = torch.tensor([loss_sum, float(mine.stop), float(mine.save)], dtype=torch.float64)
-                loss, stop, save = world.sum(told).tolist()
-                updated = None if done in left_out else _update(task, result, done, loss / len(batch))
-            if updated and updated.anomaly and updated.anomaly.action is not Action.SKIP:
-                raise AnomalyError(updated.anomaly)
-            result.losses.append(loss / len(batch))
-            samples += len(batch)
-            result.seconds = time.monotonic() - began
-            yield Step(
-                number=done,
-                total=total,
-                epoch=done * params.epochs / total,
-                loss=result.losses[-1],
-                samples_per_second=(samples - start.samples) / result.seconds,
-                eta_seconds=result.seconds / (done - resumed_at) * (total - done),
-                wishes=Wishes(stop=stop > 0, save=save > 0),
-                updated=updated,
-            )
+        for batch in global_batches(order, params.batch_size)[start.batch if epoch == start.epoch else 0 :]:
+            number += 1
+            yield number, epoch, batch
 
 
-def _update(task: Task, result: Trained, step: int, loss: float) -> Updated:
+class Pace:
+    """How fast the steps of this process go, from when it is made on."""
+
+    def __init__(self, result: Trained, samples: int, params: Training) -> None:
+        """``samples``: of an epoch."""
+        self._result, self._epochs, self._total = result, params.epochs, total_steps(samples, params)
+        self._began, self._resumed_at, self._samples = time.monotonic(), len(result.losses), 0
+
+    def step(self, samples: int, wishes: Wishes, updated: Updated | None) -> Step:
+        """After a step of so many samples, whose loss is the result's latest."""
+        done, result = len(self._result.losses), self._result
+        self._samples += samples
+        result.seconds = time.monotonic() - self._began
+        return Step(
+            number=done,
+            total=self._total,
+            epoch=done * self._epochs / self._total,
+            loss=result.losses[-1],
+            samples_per_second=self._samples / result.seconds,
+            eta_seconds=result.seconds / (done - self._resumed_at) * (self._total - done),
+            wishes=wishes,
+            updated=updated,
+        )
+
+
+def update(task: Task, result: Trained, step: int, loss: float) -> Updated:
+    """Of the weights, by the gradients that are there. Raises AnomalyError for a step that went wrong, if not to be skipped."""
     task.before_update()
     updated = result.update.apply(result.spread, step, loss)
     if updated.anomaly is None:
         task.after_update(step)
     result.spread.after_update(step)
+    if updated.anomaly is not None and updated.anomaly.action is not Action.SKIP:
+        raise AnomalyError(updated.anomaly)
     return updated
 
 
-def _backward(task: Task, spread: Spread, data: Arrays, batch: Tensor, world: World, epoch: int, step: int) -> float:
+def backward(task: Task, spread: Spread, data: Arrays, batch: Tensor, world: World, epoch: int, step: int) -> float:
     """Gradients of a global batch; the summed loss of the samples that this process counts."""
     # Each sample with the one before it, its partner where samples are mixed.
-    pairs = shard(torch.stack([batch, batch.roll(1)], 1), spread.data_rank, spread.layout.data)
-    mine, partners = pairs.unbind(1)
+    mine, partners = spread.part(torch.stack([batch, batch.roll(1)], 1)).unbind(1)
     # A replica without any still takes part with one that weighs nothing: the others wait for its backward.
     weight = 1.0 if len(mine) else 0.0
     seen, partners = (mine, partners) if len(mine) else (batch[:1], batch[:1])

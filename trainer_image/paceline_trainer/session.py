@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from paceline_trainer.distributed import World
 from paceline_trainer.loop import Step, Wishes, begin, mean_loss, predict, total_steps, train
 from paceline_trainer.optimization.early_stopping import BestWeights, EarlyStopping, kept_back
 from paceline_trainer.progress import LAST_REPORT_SECONDS, Activity, Reporter, payload
+from paceline_trainer.server_loop import train_with_server
 from paceline_trainer.task import Arrays, Evaluation, Task
 from paceline_trainer.termination import OWN_SIGTERM_SECONDS, PeerLeft, Termination, end
 from paceline_trainer.watching.anomaly import Action, AnomalyError
@@ -172,13 +173,14 @@ class Session:
         if self._early is not None and self._early.stop:  # it had ended so before a checkpoint that it went on from
             return
         printed, per_epoch = 0.0, batches_per_epoch(len(self._data), self._params.batch_size)
-        for step in train(self._task, self._data, self._params, self._world, self._result, self._wishes, left_out):
+        for step in self._trained(left_out):
             self._step_done()
             if step.updated is not None and step.updated.anomaly is not None:
                 self._say(f"{step.updated.anomaly.because}; its update is skipped")
             times = self._result.times.mean
             shares = times.figures() if times else {}
-            self._figures, self._eta = {**step.figures(), **shares}, step.eta_seconds
+            staleness = {"staleness": self._result.staleness.mean} if self._result.staleness else {}
+            self._figures, self._eta = {**step.figures(), **shares, **staleness}, step.eta_seconds
             # About 20 lines a run, the first step's among them, and in a long run never more than 10 s in silence.
             milestone = step.number in (1, step.total) or step.number % max(1, step.total // 20) == 0
             if milestone or self._result.seconds > printed + 10:
@@ -200,6 +202,10 @@ class Session:
                 break
         if self._saver is not None:
             self._save(wait=True)
+
+    def _trained(self, left_out: Collection[int]) -> Iterator[Step]:
+        run = self._task, self._data, self._params, self._world, self._result, self._wishes
+        return train(*run, left_out) if self._result.spread.link is None else train_with_server(*run)
 
     def _enough(self, step: int) -> bool:
         """At an epoch's end: is it no longer worth while to go on? All processes find the same."""
@@ -292,13 +298,14 @@ class Session:
             "seconds": round(self._result.seconds, 3),
             "metrics": evaluation.metrics,
         }
-        times = self._result.times.mean
+        times, staleness = self._result.times.mean, self._result.staleness
         report = {
             "evaluation": evaluation.metrics,
             "samples": len(self._held_out),
             "loss_by_epoch": [_mean(losses[i : i + per_epoch]) for i in range(0, len(losses), per_epoch)],
             "losses": [loss if math.isfinite(loss) else None for loss in losses],  # JSON has no NaN
             **({"step_seconds": dataclasses.asdict(times)} if times else {}),
+            **({"staleness": {"mean": staleness.mean, "max": staleness.most}} if staleness else {}),
             **({"folds": folds} if folds else {}),
             **({"best_step": self._early.best_step} if self._early else {}),
             **evaluation.details,
@@ -307,6 +314,8 @@ class Session:
         manifest = artifact.save(output, weights, facts, report, pictures(losses, per_epoch, evaluation.details))
         if times:
             self._say(str(times))
+        if staleness:
+            self._say(str(staleness))
         self._say(summary(evaluation.metrics, evaluation.details))
         self._say(f"model: {output / artifact.WEIGHTS} (sha256 {manifest['sha256']})")
         return {

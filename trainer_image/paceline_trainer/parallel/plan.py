@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from paceline_trainer.params import MANY, Refusal, param
+from paceline_trainer.params import MANY, SOME, Refusal, param
 
 AGGREGATIONS = ("none", "fp16", "bf16", "powersgd")
 
@@ -20,6 +20,25 @@ class Plan:
         *(
             Refusal({"aggregation": how, "parallel": "fsdp"}, f"{how} needs parallel: ddp, which sends whole gradients")
             for how in AGGREGATIONS[1:]
+        ),
+        *(
+            Refusal({name: MANY, "parallel": "server"}, "workers of a parameter server have all layers: parallel: fsdp")
+            for name in ("tensor_parallel", "pipeline_stages")
+        ),
+        *(
+            Refusal(
+                {"aggregation": how, "parallel": "server"},
+                f"{how} needs parallel: ddp; a server is sent whole gradients",
+            )
+            for how in AGGREGATIONS[1:]
+        ),
+        Refusal({"local_steps": MANY, "parallel": "server"}, "workers of a parameter server share every gradient"),
+        *(
+            Refusal(
+                {"staleness": SOME, "parallel": how},
+                "only a parameter server has workers that go ahead: parallel: server",
+            )
+            for how in ("ddp", "fsdp")
         ),
         Refusal(
             {"local_steps": MANY, "parallel": "fsdp"}, "replicas that take local steps hold all weights: parallel: ddp"
@@ -39,7 +58,16 @@ class Plan:
     )
 
     parallel: str = param(
-        "ddp", "Data-parallel processes hold all weights (ddp) or a part each (fsdp).", choices=("ddp", "fsdp")
+        "ddp",
+        "Data-parallel processes hold all weights (ddp) or a part each (fsdp), or send one of them, which updates the weights, "
+        "their gradients (server).",
+        choices=("ddp", "fsdp", "server"),
+    )
+    staleness: int = param(
+        0,
+        "Steps that a worker may be ahead of the slowest (parallel: server); 0 is in lockstep.",
+        minimum=0,
+        maximum=10_000,
     )
     tensor_parallel: int = param(1, "Processes that share every divisible layer's features.", minimum=1, maximum=64)
     pipeline_stages: int = param(

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 
+from paceline_trainer.data import shard
 from paceline_trainer.distributed import World
 from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.parallel import data_parallel, tensor_parallel
 from paceline_trainer.parallel.layout import DATA, PIPELINE, TENSOR, Layout, layout
 from paceline_trainer.parallel.local_sgd import Averaging
+from paceline_trainer.parallel.parameter_server import Link
 from paceline_trainer.parallel.pipeline import Pipeline, cut
 from paceline_trainer.parallel.plan import Plan
 from paceline_trainer.text.adversarial import Attack, adversarial_backward
@@ -28,7 +30,8 @@ EVALUATION_BATCH = 512
 
 class Spread:
     """The model as this process holds it. ``model`` has its parameters, for optimizer and checkpoint, under their own names;
-    ``stages`` is the group of a pipeline; ``attack``, where there is one, an embedding and how it is attacked in every pass."""
+    ``stages`` is the group of a pipeline, ``link`` that of a parameter server and its workers; ``attack``, where there is one, an
+    embedding and how it is attacked in every pass."""
 
     def __init__(
         self, model: nn.Module, losses: Losses, plan: Plan, world: World, batch_size: int, precision: Precision
@@ -45,6 +48,7 @@ class Spread:
         self._batch_size, self._main = batch_size, world.main
         self.model = self._module = model
         self.data_rank, self.counts = 0, True
+        self.link: Link | None = None
         if world.size == 1:
             return
         mesh = self.layout.mesh(world.device.type)
@@ -58,13 +62,15 @@ class Spread:
             share = -(-batch_size // self.layout.data)
             self.stages = mesh[PIPELINE].get_group()
             self._pipeline = Pipeline(self._module, self.stages, world.device, losses, share, plan.microbatches)
+        if plan.parallel == "server":
+            self.link = Link(model, world)
         if plan.local_steps > 1 and self.layout.data > 1:
             self._averaging = Averaging(model, mesh[DATA].get_group(), plan.local_steps)
         # Of processes that see the same samples one adds their losses and metrics up.
         self.counts = mesh[TENSOR].get_local_rank() == 0 and (self._pipeline is None or self._pipeline.last)
 
     def _replicas(self, model: nn.Module, mesh: DeviceMesh, plan: Plan, *, sharded: bool) -> nn.Module:
-        if self.layout.data == 1 or plan.local_steps > 1:
+        if self.layout.data == 1 or plan.local_steps > 1 or plan.parallel == "server":
             return model
         if sharded:
             data_parallel.shard(model, mesh[DATA])
@@ -73,14 +79,20 @@ class Spread:
             model, mesh[DATA], bucket_mb=plan.bucket_mb, aggregation=plan.aggregation, rank=plan.powersgd_rank
         )
 
+    def part(self, batch: Tensor) -> Tensor:
+        """What this process trains on of a global batch (B, …); may be empty."""
+        if self.link is not None:
+            return shard(batch, self.data_rank - 1, self.link.workers)
+        return shard(batch, self.data_rank, self.layout.data)
+
     def backward(self, inputs: Tensor, targets: Tensor, weight: float) -> Tensor:
         """Forward and backward of this replica's part (B, …) of a global batch; its summed loss, detached.
 
         ``weight`` is each sample's: with 1 / global batch size, the gradients are those of the mean over the global batch
         afterwards, whatever part of it each replica had.
         """
-        # Replicas average their gradients; what is wanted is the sum.
-        scale = self.layout.data * weight
+        # Replicas average their gradients; what is wanted is the sum, which a server makes.
+        scale = weight if self.link is not None else self.layout.data * weight
         if self._pipeline is not None:
             with self._precision.autocast():
                 return self._pipeline.backward(inputs, targets, scale)

@@ -26,6 +26,11 @@ class Training(Plan, Optimization):
         *Optimization.refusals,
         Refusal({"explosion": SOME, "local_steps": MANY}, "replicas that take local steps have gradients of their own"),
         Refusal({"precision": "fp16", "local_steps": MANY}, "replicas would not overflow together: take bf16"),
+        Refusal({"precision": "fp16", "parallel": "server"}, "workers would not overflow together: take bf16"),
+        Refusal(
+            {"on_anomaly": "roll-back", "parallel": "server"},
+            "workers have gone on by then: take stop, which begins again at the newest checkpoint, or skip",
+        ),
     )
 
     epochs: int = param(10, "Passes over the training data.", minimum=1, maximum=10_000)
@@ -127,6 +132,10 @@ class TextClassification(Training):
                 ),
                 Refusal({"attack": how, "precision": "fp16"}, f"{how} reads gradients, which fp16 scales: take bf16"),
             )
+        ),
+        Refusal(
+            {"tuning": "adalora", "parallel": "server"},
+            "adalora's ranks are given out where gradients are: parallel: ddp",
         ),
         Refusal({"tuning": "adalora", "precision": "fp16"}, "adalora reads gradients, which fp16 scales: take bf16"),
     )

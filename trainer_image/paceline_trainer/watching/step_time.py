@@ -12,8 +12,8 @@ from torch.profiler import record_function
 
 # The first steps of a process allocate memory and compile; then three in a row, and one from time to time.
 FIRST, IN_A_ROW, EVERY = 6, 3, 1000
-WHOLE, DATA = "paceline::step", "paceline::data"
-_COMMUNICATION = ("c10d::", "_c10d_functional::", "gloo:", "nccl:", "ncclDevKernel", "ncclKernel")
+WHOLE, DATA, COMMUNICATION = "paceline::step", "paceline::data", "paceline::communication"
+_COMMUNICATION = (COMMUNICATION, "c10d::", "_c10d_functional::", "gloo:", "nccl:", "ncclDevKernel", "ncclKernel")
 
 Span = tuple[float, float]
 
