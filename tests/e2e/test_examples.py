@@ -146,6 +146,7 @@ def test_the_api_server_knows_every_field(name, namespace):
         ("09-fully-sharded.yaml", "digits-fsdp", 2),
         ("10-tensor-parallel.yaml", "digits-tensor", 4),
         ("11-pipeline.yaml", "digits-pipeline", 2),
+        ("14-parameter-server.yaml", "digits-server", 4),
     ],
 )
 def test_a_model_spread_over_two_nodes_is_the_same_model(namespace, example, name, processes):
