@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from devcluster.commands import run
@@ -27,15 +28,15 @@ NEEDED = {
 GIB = 2**30
 
 
-def missing() -> list[str]:
+def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
     def there(what: str) -> bool:
         return Path(what).exists() if what.startswith("/") else shutil.which(what) is not None
 
-    return sorted({package for what, package in NEEDED.items() if not there(what)})
+    return sorted({package for what, package in needed.items() if not there(what)})
 
 
-def install() -> None:
-    wanted = missing()
+def install(needed: Mapping[str, str] = NEEDED) -> None:
+    wanted = missing(needed)
     if not wanted:
         return
     if shutil.which("apt-get") is None:

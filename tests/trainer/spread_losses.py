@@ -11,6 +11,7 @@ import torch
 from paceline_trainer.data import shard
 from paceline_trainer.distributed import world as open_world
 from paceline_trainer.optimization.precision import Precision
+from paceline_trainer.optimization.recompute import recompute_activations
 from paceline_trainer.parallel.plan import Plan
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import ImageClassification
@@ -31,6 +32,10 @@ PLANS = {
     "ddp and pipeline": ((4,), Plan(pipeline_stages=2)),
     "fsdp and pipeline": ((4,), Plan(parallel="fsdp", pipeline_stages=2)),
     "tensor and pipeline": ((4,), Plan(parallel="fsdp", tensor_parallel=2, pipeline_stages=2)),
+    "ddp, recomputing": ((1, 2), Plan()),
+    "fsdp, recomputing": ((2,), Plan(parallel="fsdp")),
+    "tensor, recomputing": ((2,), Plan(parallel="fsdp", tensor_parallel=2)),
+    "pipeline, recomputing": ((2,), Plan(pipeline_stages=2)),
 }
 
 
@@ -44,7 +49,10 @@ def main() -> None:
             if world.size not in sizes:
                 continue
             torch.manual_seed(5)
-            spread = Spread(task.model().double(), task.losses, plan, world, BATCH, Precision("fp32", world.device))
+            model = task.model().double()
+            if "recomputing" in name:
+                recompute_activations(model)
+            spread = Spread(model, task.losses, plan, world, BATCH, Precision("fp32", world.device))
             optimizer = torch.optim.SGD(spread.model.parameters(), lr=0.05, momentum=0.9)
             losses = []
             for step in range(STEPS):

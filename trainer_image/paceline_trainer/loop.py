@@ -20,7 +20,9 @@ from torch.profiler import record_function
 from paceline_trainer.data import batches_per_epoch, by_length, epoch_order, global_batches, position, shard
 from paceline_trainer.distributed import World
 from paceline_trainer.evaluation.predictions import Predictions, gathered
+from paceline_trainer.optimization.compilation import compile_model
 from paceline_trainer.optimization.precision import Precision
+from paceline_trainer.optimization.recompute import recompute_activations
 from paceline_trainer.parallel.parameter_server import Staleness
 from paceline_trainer.parallel.spread import Spread
 from paceline_trainer.recipes import Training
@@ -111,6 +113,9 @@ def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.d
     """
     precision = Precision(params.precision, world.device)
     model = precision.prepare(task.model(steps).to(world.device, dtype))
+    if params.recompute_activations:
+        recompute_activations(model)
+    compile_model(model, params.compile, world.device)
     spread = Spread(model, task.losses, params, world, params.batch_size, precision)
     spread.attack = task.embedding_attack(spread.model)
     optimizer = make_optimizer(task.parameter_groups(spread.model), params)

@@ -82,12 +82,13 @@ def _serve(
         if clocks.met:
             clocks.meet_at((epoch + 1) * per_epoch)
         while clocks.slowest < number:
-            updates.release(clocks.released(), Answer())
             push = link.receive()
             updates.add(push)
             clocks.end(push.worker)
             sums[push.step] += push.loss
             wished |= Wishes(stop=push.stop)
+            if clocks.slowest < number:
+                updates.release(clocks.released(), Answer())
         loss = sums.pop(number) / len(batch)
         updates.complete(number, loss)
         result.losses.append(loss)
@@ -99,6 +100,8 @@ def _serve(
             told, wished = wished, Wishes()
             answer = Answer(meeting=True, stop=told.stop, save=told.save)
             updates.release(range(link.workers), answer)
+        else:
+            updates.release(clocks.released(), answer)
         yield pace.step(len(batch), told, updates.latest), answer
 
 

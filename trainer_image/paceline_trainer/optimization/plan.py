@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from paceline_trainer.params import MANY, SOME, Refusal, param
 
+COMPILE_MODES = ("off", "default", "reduce-overhead", "max-autotune")
+
 
 @dataclass(frozen=True)
 class Optimization:
@@ -18,6 +20,10 @@ class Optimization:
         ),
         Refusal(
             {"precision": "fp16", "pipeline_stages": MANY}, "stages do not know of each other's overflows: take bf16"
+        ),
+        *(
+            Refusal({"compile": mode, "pipeline_stages": MANY}, "a pipeline's stages are not compiled: compile off")
+            for mode in COMPILE_MODES[1:]
         ),
     )
 
@@ -34,6 +40,14 @@ class Optimization:
     clip_value: float = param(0.0, "Limit of each gradient element; 0 is none.", minimum=0.0, maximum=1e9)
     precision: str = param(
         "fp32", "Arithmetic of forward and backward; weights stay float32.", choices=("fp32", "bf16", "fp16", "fp8")
+    )
+    recompute_activations: bool = param(
+        False, "Keep only what layers are given, and compute the rest again in backward: less memory, more time."
+    )
+    compile: str = param(
+        "off",
+        "Mode of torch.compile; reduce-overhead uses CUDA graphs on a GPU.",
+        choices=COMPILE_MODES,
     )
     on_anomaly: str = param(
         "stop",

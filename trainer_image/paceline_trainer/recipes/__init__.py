@@ -62,6 +62,7 @@ class LinearRegression(Training):
 
     tensor_parallel: int = again(Training, "tensor_parallel", 1, choices=(1,))
     pipeline_stages: int = again(Training, "pipeline_stages", 1, choices=(1,))
+    recompute_activations: bool = again(Training, "recompute_activations", False, choices=(False,))
     lr: float = again(Training, "lr", 0.05)
 
 
