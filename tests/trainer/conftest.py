@@ -29,7 +29,8 @@ def launcher(processes: int) -> list[str]:
 def written_by(script: str, processes: int, folder: Path) -> Any:
     """The JSON that a script of this folder writes, run alone or by torchrun with so many processes."""
     output = folder / "written.json"
-    command = [*launcher(processes), str(Path(__file__).with_name(script)), str(output)]
+    here = Path(__file__)
+    command = [*launcher(processes), str(here.with_name("as_program.py")), str(here.with_name(script)), str(output)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(output.read_text(encoding="utf-8"))
