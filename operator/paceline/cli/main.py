@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
@@ -108,6 +110,49 @@ def watch(
     from paceline.cli.watch import follow
 
     raise typer.Exit(follow(name.removeprefix("tj/"), namespace, context))
+
+
+@app.command()
+def advise(
+    file: Annotated[Path, typer.Option("--file", "-f", help="Manifest of the TrainingJob.")],
+    on: Annotated[str, typer.Option(help="Device that --hours or --throughput are of, as the price book calls it.")],
+    hours: Annotated[float | None, typer.Option(min=0, help="That the job takes with the devices it asks for.")] = None,
+    samples: Annotated[float | None, typer.Option(min=0, help="To be trained on in all: epochs × samples.")] = None,
+    throughput: Annotated[float | None, typer.Option(min=1e-9, help="Samples a second of one device.")] = None,
+    within_hours: Annotated[float, typer.Option(min=0, help="The cheapest that is done in this time.")] = math.inf,
+    under_usd: Annotated[float | None, typer.Option(min=0, help="The fastest that costs no more.")] = None,
+    scaling: Annotated[str, typer.Option(help="Measured shares of a lone machine's speed, as 2:0.97,4:0.92.")] = "",
+    preemptions_per_hour: Annotated[float, typer.Option(min=0, help="Of a spot machine, as measured.")] = 0.0,
+    lost_minutes: Annotated[float, typer.Option(min=0, help="That each preemption takes from the job.")] = 10.0,
+    max_machines: Annotated[int, typer.Option(min=1, max=4096, help="To look at.")] = 16,
+    price_book: Annotated[Path | None, typer.Option(help="CSV (docs/prices.md). Default: the dated example.")] = None,
+    output: Annotated[
+        Literal["table", "json", "csv"], typer.Option("--output", "-o", help="Form of the answer.")
+    ] = "table",
+) -> None:
+    """Compare what a job costs and takes on each machine of a price book."""
+    from paceline.cli.advise import AdviceError, Question, show
+    from paceline.cli.advise import advise as answer
+    from paceline.cost.advise import Preemptions
+
+    question = Question(
+        job=file,
+        device=on,
+        hours=hours,
+        samples=samples,
+        throughput=throughput,
+        within_hours=within_hours,
+        under_usd=None if under_usd is None else Decimal(str(under_usd)),
+        scaling=scaling,
+        preemptions=Preemptions(preemptions_per_hour, lost_minutes / 60),
+        max_machines=max_machines,
+        price_book=price_book,
+    )
+    try:
+        show(answer(question), output)
+    except AdviceError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
 
 
 @app.command()

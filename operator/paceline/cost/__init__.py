@@ -1,0 +1,1 @@
+"""What training costs: prices, and what follows from them. No I/O, no clock."""
