@@ -157,6 +157,10 @@ def test_a_model_spread_over_two_nodes_is_the_same_model(namespace, example, nam
     assert {p["spec"]["nodeName"] for p in workers} == {"n1", "n2"}
     said = "".join(logs(p["metadata"]["name"], namespace) for p in workers)
     assert f"world={processes} backend=gloo" in said
+    if name == "digits-server":
+        assert "gradients were of weights" in said
+        metrics = {m["name"]: float(m["value"]) for m in found["progress"]["metrics"]}
+        assert 0 < metrics["staleness"] <= 2 * (2 * 2 + 1), "two other workers, at most two steps ahead"
 
 
 def test_12_a_loop_of_ones_own_uses_the_trainers_pieces(namespace):

@@ -77,7 +77,7 @@ class Link:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._trained]
         self._send(head, SERVER, _HEAD)
         self._send(parameters_to_vector(gradients).cpu(), SERVER, _BODY)
-        told, weights = torch.empty(3, dtype=torch.float64), self._weights()
+        told, weights = torch.empty(3, dtype=torch.float64), self._room()
         self._receive(told, SERVER, _HEAD)
         self._receive(weights, SERVER, _BODY)
         with torch.no_grad():
@@ -88,7 +88,7 @@ class Link:
 
     def receive(self) -> Push:
         """The next, of whichever worker."""
-        head, gradient = torch.empty(4, dtype=torch.float64), self._weights()
+        head, gradient = torch.empty(4, dtype=torch.float64), self._room()
         rank = self._receive(head, None, _HEAD)
         self._receive(gradient, rank, _BODY)
         step, samples, loss, stop = head.tolist()
@@ -116,6 +116,9 @@ class Link:
 
     def _weights(self) -> Tensor:
         return parameters_to_vector(self._trained).detach().cpu()
+
+    def _room(self) -> Tensor:
+        return torch.empty(sum(parameter.numel() for parameter in self._trained), dtype=self._trained[0].dtype)
 
     def _send(self, tensor: Tensor, rank: int, tag: int) -> None:
         dist.send(tensor, rank, group=self._group, tag=tag)
