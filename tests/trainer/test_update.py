@@ -49,9 +49,12 @@ def test_without_a_checkpoint_to_go_back_to_the_run_stops(tmp_path):
     assert "AnomalyError: step 2: loss is nan" in done.stderr
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_step_that_goes_wrong_can_be_skipped(tmp_path, processes):
-    done = run_bad(tmp_path, processes, on_anomaly="skip")
+@pytest.mark.parametrize(
+    ("processes", "more"),
+    [(1, {}), (2, {}), (3, {"parallel": "server"}), (4, {"parallel": "server", "staleness": 2, "lr": 0.001})],
+)
+def test_a_step_that_goes_wrong_can_be_skipped(tmp_path, processes, more):
+    done = run_bad(tmp_path, processes, on_anomaly="skip", **more)
     assert done.returncode == 0, done.stderr
     assert [i for i, loss in enumerate(losses(tmp_path), 1) if loss is None] == BAD_STEPS
     assert done.stdout.count("its update is skipped") == EPOCHS

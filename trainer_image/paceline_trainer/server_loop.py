@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.distributed.checkpoint.stateful import Stateful
@@ -36,73 +37,85 @@ def train_with_server(
     """As loop.train does, but between meetings a worker's losses are of its own part, and wishes are told at meetings only."""
     link = result.spread.link
     assert link is not None
-    steps = _serve if link.server else _work
-    for step, answer in steps(task, data, params, world, result, wishes, link):
+    process = _Process(task, data, params, world, result, wishes, link)
+    for step, answer in process.serve() if link.server else process.work():
         if answer.meeting:
-            _meet(result, world, link)
+            process.meet()
         yield step
 
 
-def _work(
-    task: Task,
-    data: Arrays,
-    params: Training,
-    world: World,
-    result: Trained,
-    wishes: Callable[[int], Wishes],
-    link: Link,
-) -> Iterator[tuple[Step, Answer]]:
-    spread, pace = result.spread, Pace(result, len(data), params)
-    for number, epoch, batch in batches(data, params, len(result.losses)):
-        with result.times.step():
-            result.optimizer.zero_grad(set_to_none=True)
-            loss_sum = backward(task, spread, data, batch, world, epoch, number)
-            samples = len(spread.part(batch))
-            with record_function(COMMUNICATION):
-                answer = link.push(number, samples, loss_sum, stop=wishes(number).stop)
-        result.losses.append(loss_sum / max(1, samples))
-        yield pace.step(len(batch), Wishes(stop=answer.stop, save=answer.save), None), answer
+@dataclass(frozen=True)
+class _Process:
+    """Server or worker; what train_with_server was given."""
 
+    task: Task
+    data: Arrays
+    params: Training
+    world: World
+    result: Trained
+    wishes: Callable[[int], Wishes]
+    link: Link
 
-def _serve(
-    task: Task,
-    data: Arrays,
-    params: Training,
-    world: World,
-    result: Trained,
-    wishes: Callable[[int], Wishes],
-    link: Link,
-) -> Iterator[tuple[Step, Answer]]:
-    per_epoch, pace = batches_per_epoch(len(data), params.batch_size), Pace(result, len(data), params)
-    clocks = Clocks(link.workers, params.staleness, len(result.losses))
-    updates = _Updates(task, result, link, at_once=params.staleness > 0)
-    sums: dict[int, float] = defaultdict(float)
-    wished = Wishes()
-    for number, epoch, batch in batches(data, params, len(result.losses)):
-        if clocks.met:
-            clocks.meet_at((epoch + 1) * per_epoch)
-        while clocks.slowest < number:
-            push = link.receive()
-            updates.add(push)
-            clocks.end(push.worker)
-            sums[push.step] += push.loss
-            wished |= Wishes(stop=push.stop)
-            if clocks.slowest < number:
-                updates.release(clocks.released(), Answer())
-        loss = sums.pop(number) / len(batch)
-        updates.complete(number, loss)
-        result.losses.append(loss)
-        wished |= wishes(number)
-        if wished.stop or wished.save:
-            clocks.meet_soon()
-        answer, told = Answer(), Wishes()
-        if clocks.met:
-            told, wished = wished, Wishes()
-            answer = Answer(meeting=True, stop=told.stop, save=told.save)
-            updates.release(range(link.workers), answer)
-        else:
-            updates.release(clocks.released(), answer)
-        yield pace.step(len(batch), told, updates.latest), answer
+    def work(self) -> Iterator[tuple[Step, Answer]]:
+        result, spread = self.result, self.result.spread
+        pace = Pace(result, len(self.data), self.params)
+        for number, epoch, batch in batches(self.data, self.params, len(result.losses)):
+            with result.times.step():
+                result.optimizer.zero_grad(set_to_none=True)
+                loss_sum = backward(self.task, spread, self.data, batch, self.world, epoch, number)
+                samples = len(spread.part(batch))
+                with record_function(COMMUNICATION):
+                    answer = self.link.push(number, samples, loss_sum, stop=self.wishes(number).stop)
+            result.losses.append(loss_sum / max(1, samples))
+            yield pace.step(len(batch), Wishes(stop=answer.stop, save=answer.save), None), answer
+
+    def serve(self) -> Iterator[tuple[Step, Answer]]:
+        result, params, workers = self.result, self.params, self.link.workers
+        per_epoch, pace = batches_per_epoch(len(self.data), params.batch_size), Pace(result, len(self.data), params)
+        clocks = Clocks(workers, params.staleness, len(result.losses))
+        updates = _Updates(self.task, result, self.link, at_once=params.staleness > 0)
+        sums: dict[int, float] = defaultdict(float)
+        wished = Wishes()
+        for number, epoch, batch in batches(self.data, params, len(result.losses)):
+            if clocks.met:
+                clocks.meet_at((epoch + 1) * per_epoch)
+            while clocks.slowest < number:
+                push = self.link.receive()
+                updates.add(push)
+                clocks.end(push.worker)
+                sums[push.step] += push.loss
+                wished |= Wishes(stop=push.stop)
+                if clocks.slowest < number:
+                    updates.release(clocks.released(), Answer())
+            loss = sums.pop(number) / len(batch)
+            updates.complete(number, loss)
+            result.losses.append(loss)
+            wished |= self.wishes(number)
+            if wished.stop or wished.save:
+                clocks.meet_soon()
+            answer, told = Answer(), Wishes()
+            if clocks.met:
+                told, wished = wished, Wishes()
+                answer = Answer(meeting=True, stop=told.stop, save=told.save)
+                updates.release(range(workers), answer)
+            else:
+                updates.release(clocks.released(), answer)
+            yield pace.step(len(batch), told, updates.told()), answer
+
+    def meet(self) -> None:
+        """All have the server's optimizer and losses afterwards, as whoever saves needs them, and it the first worker's step
+        times."""
+        result = self.result
+        parts: dict[str, Stateful] = {"optimizer": result.optimizer, "update": result.update}
+        state = {name: part.state_dict() for name, part in parts.items()} | {"losses": result.losses}
+        told = self.link.share(state if self.link.server else None)
+        times = self.world.gather(result.times.mean)
+        if self.link.server:
+            result.times.mean = times[1]
+            return
+        for name, part in parts.items():
+            part.load_state_dict(told[name])
+        result.losses[:] = told["losses"]
 
 
 class _Updates:
@@ -115,7 +128,8 @@ class _Updates:
         # How many were made when each worker's weights were sent.
         self._made_before = [0] * link.workers
         self._staleness = result.staleness = Staleness()
-        self.latest: Updated | None = None
+        self._latest: Updated | None = None
+        self._anomaly: Updated | None = None
 
     def release(self, workers: Iterable[int], answer: Answer) -> None:
         for worker in workers:
@@ -137,22 +151,17 @@ class _Updates:
             self._update(self._sum, step, loss)
             self._sum = None
 
+    def told(self) -> Updated | None:
+        """Once a step: the newest update, or one that went wrong since the last time, which others may have followed."""
+        found, self._anomaly = self._anomaly or self._latest, None
+        return found
+
     def _update(self, gradient: Tensor, step: int, loss: float) -> None:
         self._link.put(gradient)
-        self.latest = update(self._task, self._result, step, loss)
+        found = update(self._task, self._result, step, loss)
         self._result.optimizer.zero_grad(set_to_none=True)
-        self._made += 1
-
-
-def _meet(result: Trained, world: World, link: Link) -> None:
-    """All processes have the server's optimizer and losses afterwards, as whoever saves needs them, and it the first worker's
-    step times."""
-    parts: dict[str, Stateful] = {"optimizer": result.optimizer, "update": result.update}
-    told = link.share({name: part.state_dict() for name, part in parts.items()} | {"losses": result.losses})
-    times = world.gather(result.times.mean)
-    if link.server:
-        result.times.mean = times[1]
-        return
-    for name, part in parts.items():
-        part.load_state_dict(told[name])
-    result.losses[:] = told["losses"]
+        if found.anomaly is None:
+            self._latest = found
+            self._made += 1
+        else:
+            self._anomaly = found
