@@ -90,6 +90,12 @@ def ask(tmp_path):
     job = {"kind": "TrainingJob", "spec": {"nodes": 2, "resources": {"limits": {"nvidia.com/gpu": 8}}}}
     (tmp_path / "job.yaml").write_text(json.dumps(job), encoding="utf-8")
     (tmp_path / "cpu.yaml").write_text(json.dumps({"kind": "TrainingJob", "spec": {"nodes": 2}}), encoding="utf-8")
+    for name, spec in (
+        ("word", "eight"),
+        ("nodes", {"nodes": "many"}),
+        ("half", {"resources": {"limits": {"nvidia.com/gpu": 0.5}}}),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({"kind": "TrainingJob", "spec": spec}), encoding="utf-8")
     (tmp_path / "other.yaml").write_text(json.dumps({"kind": "Pod"}), encoding="utf-8")
 
     def run(*arguments: str, job: str = "job.yaml", book: str = "book.csv", on: str = "H100"):
@@ -140,6 +146,19 @@ def test_programs_get_json_and_csv(ask):
         (["--hours", "1"], {"job": "none.yaml"}, "-f: .*No such file"),
         (["--hours", "1"], {"job": "other.yaml"}, "there is no TrainingJob in"),
         (["--hours", "1"], {"job": "cpu.yaml"}, "spec.resources.limits has no nvidia.com/gpu or amd.com/gpu"),
+        (["--hours", "1"], {"job": "word.yaml"}, "-f: spec: Input should be"),
+        (["--hours", "1"], {"job": "nodes.yaml"}, "-f: spec.nodes: Input should be a valid integer"),
+        (["--hours", "1"], {"job": "half.yaml"}, "-f: spec.resources.limits.nvidia.com/gpu"),
+        (["--hours", "nan"], {}, "Invalid value for '--hours'"),
+        (["--hours", "inf"], {}, "--hours, --samples and --throughput must be finite and above 0"),
+        (["--hours", "0"], {}, "--hours, --samples and --throughput must be finite and above 0"),
+        (["--hours", "1", "--scaling", "2:nan"], {}, "shares are above 0 and at most 1"),
+        (
+            ["--hours", "1", "--preemptions-per-hour", "inf"],
+            {},
+            "--preemptions-per-hour and --lost-minutes must be finite",
+        ),
+        (["--hours", "1", "--under-usd", "nan"], {}, "Invalid value for '--under-usd'"),
         (["--hours", "1"], {"book": "none.csv"}, "--price-book: .*No such file"),
         (["--hours", "1"], {"book": "job.yaml"}, "--price-book: the price book"),
         (["--hours", "1", "--scaling", "2"], {}, "--scaling 2: must be like 2:0.97"),

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from paceline.api import KIND
+from paceline.api.spec import TrainingJobSpec
 from paceline.cost.advise import PEAKS, Option, Preemptions, Scaling, Work, cheapest, fastest, of_size, options
 from paceline.cost.prices import Machine, PriceBookError, parse
 
@@ -55,6 +57,7 @@ class Advice:
 
 def advise(question: Question) -> Advice:
     """Raises AdviceError."""
+    _check(question)
     book, devices = _book(question.price_book), _devices(question.job)
     if question.device not in {machine.accelerator for machine in book} | set(PEAKS):
         known = ", ".join(sorted({machine.accelerator for machine in book if machine.accelerator} | set(PEAKS)))
@@ -96,9 +99,7 @@ def _book(path: Path | None) -> list[Machine]:
         if path is None:
             return parse(files("paceline.cost").joinpath("price-book.csv").read_text(encoding="utf-8"))
         return parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AdviceError(f"--price-book: {error}") from error
-    except PriceBookError as error:
+    except (OSError, UnicodeDecodeError, PriceBookError) as error:
         raise AdviceError(f"--price-book: {error}") from error
 
 
@@ -106,23 +107,33 @@ def _devices(path: Path) -> int:
     """That the manifest's first TrainingJob asks for, over all nodes."""
     try:
         found: list[Any] = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise AdviceError(f"-f: {error}") from error
     jobs = [one for one in found if isinstance(one, dict) and one.get("kind") == KIND]
     if not jobs:
         raise AdviceError(f"-f: there is no {KIND} in {path}")
-    spec = jobs[0].get("spec") or {}
-    limits = (spec.get("resources") or {}).get("limits") or {}
     try:
-        each = sum(int(limits.get(name, 0)) for name in DEVICES)
-        nodes = int(spec.get("nodes", 1))
-    except (TypeError, ValueError) as error:
-        raise AdviceError(
-            f"-f: spec.nodes and spec.resources.limits must be whole numbers of devices: {error}"
-        ) from error
-    if each * nodes < 1:
+        spec = TrainingJobSpec.model_validate(jobs[0].get("spec"))
+    except ValidationError as error:
+        wrong = [f"-f: {'.'.join(['spec', *map(str, one['loc'])])}: {one['msg']}" for one in error.errors()]
+        raise AdviceError("\n".join(wrong)) from error
+    limits = {name: spec.resources.limits[name] for name in DEVICES if name in spec.resources.limits}
+    for name, limit in limits.items():
+        if not str(limit).isdecimal():
+            raise AdviceError(f"-f: spec.resources.limits.{name} must be a whole number, not {limit!r}")
+    devices = spec.nodes * sum(int(limit) for limit in limits.values())
+    if devices < 1:
         raise AdviceError(f"-f: spec.resources.limits has no {' or '.join(DEVICES)}: what is compared are accelerators")
-    return each * nodes
+    return devices
+
+
+def _check(question: Question) -> None:
+    """What the options' own bounds let through."""
+    work = [value for value in (question.hours, question.samples, question.throughput) if value is not None]
+    if not all(math.isfinite(value) and value > 0 for value in work):
+        raise AdviceError("--hours, --samples and --throughput must be finite and above 0")
+    if not math.isfinite(question.preemptions.per_machine_hour) or not math.isfinite(question.preemptions.hours_lost):
+        raise AdviceError("--preemptions-per-hour and --lost-minutes must be finite")
 
 
 def _device_hours(question: Question, devices: int) -> float:
