@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 
 from paceline_trainer.optimization.precision import Precision
 from paceline_trainer.recipes import ImageClassification
 from paceline_trainer.recipes.image_classification import ImageClassificationTask
+from tests.trainer.measured import kept_bytes, processor_seconds
 
 
 class Run:
@@ -39,34 +38,12 @@ class Run:
         self.precision.unscale(self.optimizer)
         self.precision.step(self.optimizer)
 
-    def seconds(self, steps: int) -> float:
-        began = time.process_time()
-        for _ in range(steps):
-            self.step()
-        return (time.process_time() - began) / steps
-
-    def kept(self) -> int:
-        """Bytes of all that autograd keeps in a step, the parameters themselves aside."""
-        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
-        # The storages themselves are kept: a freed one's address would be given to another.
-        seen: dict[int, torch.UntypedStorage] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                seen[storage.data_ptr()] = storage
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self.step()
-        return sum(storage.nbytes() for storage in seen.values())
-
 
 if __name__ == "__main__":
     rounds, steps = (int(value) for value in (sys.argv[1:] + ["3", "5"][len(sys.argv) - 1 :]))
     runs = {name: Run(name) for name in ("fp32", "bf16", "fp16")}
-    kept = {name: run.kept() for name, run in runs.items()}
+    kept = {name: kept_bytes(run.model, run.step) for name, run in runs.items()}
     print(json.dumps({"kept": kept, "ratio": {name: round(size / kept["fp32"], 2) for name, size in kept.items()}}))
     for _ in range(rounds):
-        seconds = {name: run.seconds(steps) for name, run in runs.items()}
+        seconds = {name: processor_seconds(run.step, steps) for name, run in runs.items()}
         print(json.dumps({name: round(value / seconds["fp32"], 2) for name, value in seconds.items()}), flush=True)

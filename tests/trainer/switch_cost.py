@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from paceline_trainer.optimization.compilation import compile_model
 from paceline_trainer.optimization.recompute import recompute_activations
 from paceline_trainer.recipes.image_classification import Cnn
 from paceline_trainer.text.encoder import FEATURES, Classifier, Encoder, Head, pretrained
+from tests.trainer.measured import kept_bytes, processor_seconds
 
 STEPS = 5
 
@@ -39,27 +39,8 @@ class Run:
         cross_entropy(self.model(self.inputs), self.targets).backward()
         self.optimizer.step()
 
-    def seconds(self) -> float:
-        began = time.process_time()
-        for _ in range(STEPS):
-            self.step()
-        return (time.process_time() - began) / STEPS
-
-    def kept(self) -> int:
-        """Bytes of all that autograd keeps in a step's forward, the weights aside."""
-        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
-        # The storages themselves are kept: a freed one's address would be given to another.
-        seen: dict[int, torch.UntypedStorage] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                seen[storage.data_ptr()] = storage
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            cross_entropy(self.model(self.inputs), self.targets)
-        return sum(storage.nbytes() for storage in seen.values())
+    def forward(self) -> None:
+        cross_entropy(self.model(self.inputs), self.targets)
 
 
 def models() -> dict[str, tuple[nn.Module, Tensor]]:
@@ -80,13 +61,13 @@ def main() -> None:
         runs = {switch: Run(*models()[name], switch) for switch in switches}
         ratios: dict[str, list[float]] = {switch: [] for switch in switches}
         for _ in range(rounds):
-            seconds = {switch: run.seconds() for switch, run in runs.items()}
+            seconds = {switch: processor_seconds(run.step, STEPS) for switch, run in runs.items()}
             for switch in switches:
                 ratios[switch].append(seconds[switch] / seconds[""])
         for switch in switches[1:]:
             of = ratios[switch]
             row = [name, f"`{switch}`", f"{statistics.median(of):.2f}", f"{min(of):.2f} to {max(of):.2f}"]
-            kept = runs[switch].kept() / runs[""].kept()
+            kept = kept_bytes(runs[switch].model, runs[switch].forward) / kept_bytes(runs[""].model, runs[""].forward)
             print("|", " | ".join([*row, f"{kept:.2f}"]), "|", flush=True)
 
 

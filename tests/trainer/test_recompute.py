@@ -14,6 +14,7 @@ from paceline_trainer.recipes import TopicClassification
 from paceline_trainer.recipes.image_classification import Cnn
 from paceline_trainer.text.encoder import FEATURES, Classifier, Encoder, Head, pretrained
 from paceline_trainer.text.tuning import prepare
+from tests.trainer.measured import kept_bytes
 
 
 def digits() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -33,23 +34,14 @@ def stepped(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> tu
     torch.manual_seed(1)
     model.train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
-    weights = {parameter.data_ptr() for parameter in model.parameters()}
-    losses, kept = [], 0
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal kept
-        kept += tensor.nbytes if tensor.data_ptr() not in weights else 0
-        return tensor
-
+    losses = []
     for _ in range(3):
-        kept = 0
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = nn.functional.cross_entropy(model(inputs), targets)
+        loss = nn.functional.cross_entropy(model(inputs), targets)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    return losses, kept
+    return losses, kept_bytes(model, lambda: nn.functional.cross_entropy(model(inputs), targets))
 
 
 @pytest.mark.parametrize(
