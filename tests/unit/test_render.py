@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.api.quantities import amount
 from paceline.render.merge import merge
-from paceline.render.resources import amount
 
 NAMES = st.text("abc", min_size=1, max_size=2)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.api import TRAINER_CONTAINER
+from paceline.api.quantities import amount
 from paceline.api.trainingjob import TrainingJob
 from paceline.render import checkpoints, env, names
 from paceline.render.merge import merge
-from paceline.render.resources import amount
 
 TOKEN_SECONDS = 3600
 

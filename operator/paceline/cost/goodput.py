@@ -1,0 +1,94 @@
+"""Where the time went: every millisecond since a job's creation, and every dollar, belongs to one part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, get_args
+
+Part = Literal[
+    "queued", "pulling", "starting", "rendezvous", "training", "checkpoint", "evaluation", "lost", "recovering", "suspended"
+]  # fmt: skip
+PARTS: tuple[Part, ...] = get_args(Part)
+PRODUCTIVE: tuple[Part, ...] = ("training", "checkpoint", "evaluation")
+# In these no pod is bound, or none should be: they say nothing about how well the devices were used.
+WAITING: tuple[Part, ...] = ("queued", "suspended")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a job's time is judged by. ``wanted`` workers, of which ``bound`` have a node and ``running`` run."""
+
+    wanted: int
+    bound: int
+    running: int
+    suspended: bool = False
+    recovering: bool = False
+    whole: bool = False
+    # A step was reported in this attempt; None: the program never reports any.
+    stepped: bool | None = None
+
+
+def part_of(at: Moment) -> Part:
+    """The first that holds."""
+    if at.suspended:
+        return "suspended"
+    if at.recovering:
+        return "recovering"
+    if at.whole:
+        return "starting" if at.stepped is False else "training"
+    if at.running:
+        return "rendezvous"  # the first wait for the last
+    return "pulling" if at.wanted and at.bound >= at.wanted else "queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``ms`` and ``usd`` by part. The milliseconds sum to the time since creation, the dollars to what the ledger says."""
+
+    ms: Mapping[Part, int] = field(default_factory=dict)
+    usd: Mapping[Part, Decimal] = field(default_factory=dict)
+    # The part that time goes to until something changes.
+    part: Part = "queued"
+
+    @property
+    def total_ms(self) -> int:
+        return sum(self.ms.values())
+
+    def advance(self, wall_ms: int, accrued: Decimal, part: Part) -> Account:
+        """To ``wall_ms`` since creation and ``accrued`` dollars; all that is new was the part that held until now."""
+        ms, usd = dict(self.ms), dict(self.usd)
+        more = wall_ms - self.total_ms
+        ms[self.part] = ms.get(self.part, 0) + max(0, more)
+        # A completion time is a whole second, and may lie before what was counted; so may a clock that was set back.
+        for given in sorted(ms, key=lambda p: (p in PRODUCTIVE, ms[p]), reverse=True):
+            back = min(ms[given], max(0, -more))
+            ms[given], more = ms[given] - back, more + back
+        # A correction (a pod ended a second before it was told) takes back what it gave.
+        usd[self.part] = usd.get(self.part, Decimal(0)) + accrued - sum(usd.values(), Decimal(0))
+        return Account(ms, usd, part)
+
+    def lose(self, steps: int, step_ms: int) -> Account:
+        """Steps that a failure has taken back: their time and dollars were trained, and are lost."""
+        trained = self.ms.get("training", 0)
+        lost = min(trained, steps * step_ms)
+        if not lost:
+            return self
+        dollars = (self.usd.get("training", Decimal(0)) * lost / trained).quantize(Decimal("0.0001"))
+        return Account(_moved(self.ms, lost), _moved(self.usd, dollars), self.part)
+
+    def ratio(self) -> float | None:
+        """Productive time over the time that was not waiting for devices; None before there is any."""
+        held = self.total_ms - sum(self.ms.get(part, 0) for part in WAITING)
+        return sum(self.ms.get(part, 0) for part in PRODUCTIVE) / held if held else None
+
+
+def _moved(by: Mapping[Part, Any], amount: Any) -> dict[Part, Any]:
+    return {**by, "training": by.get("training", 0) - amount, "lost": by.get("lost", 0) + amount}
+
+
+def forecast(spent: Decimal, rate: Decimal, remaining_seconds: float, ratio: float | None) -> Decimal:
+    """USD at the end: what was spent, and the remaining training at the present rate and with the goodput so far."""
+    share = Decimal(str(max(ratio or 0.0, 0.01)))
+    return spent + rate * Decimal(str(remaining_seconds)) / 3600 / share
