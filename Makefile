@@ -76,6 +76,7 @@ crds: env ## CRDs and recipe schemas from the types
 	$(BIN)/python -m paceline_trainer.schemas > operator/paceline/api/recipes.json
 	$(BIN)/paceline crds > crds/paceline.dev_trainingjobs.yaml
 	cp crds/*.yaml charts/paceline/files/crds/
+	cp operator/paceline/cost/price-book.csv charts/paceline/files/
 
 EXPORT := uv export -q --frozen --no-dev --no-emit-workspace --format requirements-txt --no-header
 locks: env ## The images' locked requirements from uv.lock

@@ -166,3 +166,15 @@ def test_the_operator_leaves_a_lost_node_long_before_kubernetes_would_move_it():
     pod = rendered()["Deployment", "t-paceline"]["spec"]["template"]["spec"]
     waits = {t["key"]: t["tolerationSeconds"] for t in pod["tolerations"] if t["effect"] == "NoExecute"}
     assert waits == {"node.kubernetes.io/not-ready": 10, "node.kubernetes.io/unreachable": 10}
+
+
+def test_price_books_are_mounted_and_the_default_is_the_example_unless_given():
+    def books(*values):
+        return rendered(*values)["ConfigMap", "t-paceline-price-books"]["data"]
+
+    example = (ROOT / "operator/paceline/cost/price-book.csv").read_text(encoding="utf-8")
+    assert books() == {"default.csv": example}
+    assert books("priceBooks.default=mine", "priceBooks.eu=theirs") == {"default.csv": "mine\n", "eu.csv": "theirs\n"}
+    pod = rendered()["Deployment", "t-paceline"]["spec"]["template"]["spec"]
+    assert {"name": "prices", "configMap": {"name": "t-paceline-price-books"}} in pod["volumes"]
+    assert "--price-books=/etc/paceline/prices" in pod["containers"][0]["args"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import ssl
+import time
 import urllib.error
 import urllib.request
 
 import pytest
 
+from paceline.plan.urgency import PATIENCE_SECONDS
 from tests.kube import apply, get, job, kubectl, patch, pods, quiet, status, wait, wait_phase
 
 SOON = {"kwok.paceline.dev/complete-after": "2s"}
@@ -32,6 +34,7 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace, how)
     for name, phase in {"runs": "Running", "done": "Succeeded", "halted": "Queued", "waits": "Pending"}.items():
         wait_phase(name, namespace, phase)
     wait("the store of the ended job is gone", lambda: not pods("done", namespace, "rendezvous"))
+    time.sleep(PATIENCE_SECONDS + 1)  # what may wait for company is written: that the store costs nothing any more
     before = versions(namespace)
     operator.signal(how)
     operator.start()

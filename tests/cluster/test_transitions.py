@@ -42,9 +42,12 @@ def test_what_kubectl_shows(namespace):
         "PROGRESS",
         "ETA",
         "LOSS",
+        "COST",
         "RESTARTS",
         "AGE",
         "ATTEMPT",
+        "FORECAST",
+        "GOODPUT",
         "CHECKPOINT",
         "MESSAGE",
     ]

@@ -14,6 +14,7 @@ RUNNING = "Running"
 RECOVERING = "Recovering"
 STALLED = "Stalled"
 DEGRADED = "Degraded"
+PRICE_UNKNOWN = "PriceUnknown"
 READY = "Ready"
 
 
@@ -34,6 +35,8 @@ class Reason:
     AS_ASKED = "AsAsked"
     NO_PROGRESS = "NoProgress"
     PROGRESS = "Progress"
+    NO_PRICE = "NoPrice"
+    PRICED = "Priced"
     QUEUED = "Queued"
     SUSPEND_REQUESTED = "SuspendRequested"
     RESUMED = "Resumed"

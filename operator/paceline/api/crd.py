@@ -25,9 +25,12 @@ COLUMNS = [
     _column("Progress", ".status.progress.percent", description="Percent of all steps"),
     _column("ETA", ".status.progress.eta"),
     _column("Loss", '.status.progress.metrics[?(@.name=="loss")].value'),
+    _column("Cost", ".status.cost.accruedUSD", description="USD so far"),
     _column("Restarts", ".status.restarts.total", "integer", description="In place, pods and attempts together"),
     _column("Age", ".metadata.creationTimestamp", "date"),
     _column("Attempt", ".status.attempt", "integer", wide=True),
+    _column("Forecast", ".status.cost.forecastUSD", wide=True, description="USD at the end"),
+    _column("Goodput", ".status.goodput.ratio", wide=True, description="Productive share of the time with devices"),
     _column("Checkpoint", ".status.checkpoint.lastStep", "integer", wide=True, description="Step of the newest"),
     _column("Message", ".status.message", wide=True),
 ]

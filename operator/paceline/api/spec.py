@@ -165,6 +165,21 @@ class Progress(ApiModel):
     )
 
 
+class Cost(ApiModel):
+    """What the job's machines cost."""
+
+    price_book: str = Field(
+        default="default",
+        min_length=1,
+        max_length=63,
+        description="Price book to look nodes up in; the chart's priceBooks has them.",
+    )
+    capacity_type: Literal["onDemand", "spot", "owned"] | None = Field(
+        default=None,
+        description="How nodes are had that have no label that says so. Default: on demand, or the only price that the book has.",
+    )
+
+
 class TrainingJobSpec(ApiModel):
     """What to train, on how many nodes, and when to give up."""
 
@@ -216,6 +231,7 @@ class TrainingJobSpec(ApiModel):
         default=None, description="Where and how often the program saves.", json_schema_extra=CHECKPOINT_RULES
     )
     deadlines: Deadlines = Field(default=Deadlines(), description="When to give up.")
+    cost: Cost = Field(default=Cost(), description="What the job's machines cost.")
     suspend: bool = Field(default=False, description="true ends all pods and keeps the job; false starts it again.")
     clean_pod_policy: Literal["Running", "All", "None"] = Field(
         default="Running",

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from paceline.api.base import ApiModel, Time
+from paceline.api.money import CostStatus, GoodputStatus
 
 
 class Phase(StrEnum):
@@ -180,7 +181,7 @@ class TrainingJobStatus(ApiModel):
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
-        description="Complete, Failed, Suspended, Running, Recovering, Stalled, Degraded, Ready.",
+        description="Complete, Failed, Suspended, Running, Recovering, Stalled, Degraded, PriceUnknown, Ready.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     start_time: Time | None = Field(default=None, description="When the first worker ran.")
@@ -202,3 +203,5 @@ class TrainingJobStatus(ApiModel):
     last_failure: Failure | None = Field(default=None, description="The last failure.")
     failures: list[PastFailure] | None = Field(default=None, max_length=10, description="The last ten, newest last.")
     model: Model | None = Field(default=None, description="What the job left behind.")
+    cost: CostStatus | None = Field(default=None, description="What the job costs.")
+    goodput: GoodputStatus | None = Field(default=None, description="Where its time and money went.")

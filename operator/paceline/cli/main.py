@@ -44,6 +44,12 @@ def operator(
     progress_tls_dir: Annotated[Path, typer.Option(help="Folder with ca.crt, tls.crt and tls.key.")] = Path(
         "/etc/paceline/tls"
     ),
+    price_books: Annotated[
+        Path | None, typer.Option(help="Folder of price books, NAME.csv (docs/prices.md). Default: no prices.")
+    ] = None,
+    finished_series_seconds: Annotated[
+        float, typer.Option(min=0, help="How long the metrics of a job that has ended are served.")
+    ] = 3600,
     lease_namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the leader's lease.")
     ] = "default",
@@ -66,6 +72,8 @@ def operator(
         progress_port=progress_port,
         progress_host=progress_host,
         progress_tls_dir=progress_tls_dir,
+        price_books=price_books,
+        finished_series_seconds=finished_series_seconds,
         lease_namespace=lease_namespace,
         identity=identity,
         pod_ip=pod_ip,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -17,6 +17,7 @@ from paceline.api.trainingjob import TrainingJob
 from paceline.controller.executor import Executor, RefusedError
 from paceline.controller.metrics import Metrics
 from paceline.controller.queue import Queue
+from paceline.cost.prices import Machine
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import ReadEvents, ReadLog
@@ -42,6 +43,8 @@ class Entry:
     refused_at: float = 0.0
     refused_generation: int = 0
     patched_at: float = 0.0
+    # Bound pods that have left the API, by uid, until the status has them in its ledger.
+    departed: dict[str, PodRecord] = field(default_factory=dict)
 
 
 class Controller:
@@ -67,6 +70,7 @@ class Controller:
         # job uid -> index -> the worker that is gone, as it was last
         self._gone_of: dict[str, dict[int, PodRecord]] = {}
         self._began = clock()
+        self._books: dict[str, list[Machine]] = {}
 
     def on_change(self, told: Callable[[TrainingJob, Iterable[PodRecord]], None]) -> None:
         """``told(job, pods)`` after every reconcile."""
@@ -75,6 +79,12 @@ class Controller:
     def on_gone(self, told: Callable[[str], None]) -> None:
         """``told(uid)`` when a job is gone."""
         self._gone.append(told)
+
+    def use_books(self, books: dict[str, list[Machine]]) -> None:
+        """New prices, by the name of their book: every job is looked at again."""
+        self._books = books
+        for entry in self._jobs.values():
+            self._added(entry.job.key)
 
     # -- events in -------------------------------------------------------------------------------------------------
 
@@ -110,8 +120,8 @@ class Controller:
         entry = self._jobs.get(self._uids.get(key, ""))
         return entry.job if entry else None
 
-    def jobs(self) -> int:
-        return len(self._jobs)
+    def jobs(self) -> list[TrainingJob]:
+        return [entry.job for entry in self._jobs.values()]
 
     def _keep(self, uid: str, job: TrainingJob) -> None:
         """The newer of two versions: the answer to our own patch may be ahead of the watch."""
@@ -146,6 +156,9 @@ class Controller:
         self._added(f"{pod.namespace}/{pod.job_name}")
 
     def _remember(self, pod: PodRecord) -> None:
+        entry = self._jobs.get(pod.job_uid)
+        if entry is not None and pod.scheduled_at is not None:
+            entry.departed[pod.uid] = replace(pod, ended_at=pod.ended_at or self._clock())
         if pod.role != "worker" or pod.job_uid not in self._jobs:
             return
         gone = self._gone_of.setdefault(pod.job_uid, {})
@@ -156,7 +169,7 @@ class Controller:
             gone[pod.index] = pod
 
     def _node_changed(self, before: NodeRecord | None, after: NodeRecord | None) -> None:
-        if before and after and (before.ready, before.taints) == (after.ready, after.taints):
+        if before and after and (before.ready, before.taints, before.host) == (after.ready, after.taints, after.host):
             return
         node = after or before
         assert node is not None
@@ -205,18 +218,20 @@ class Controller:
             return
         job, now = entry.job, self._clock()
         self._expire_refusal(entry, now)
-        decided = plan(job, self._observe(entry), now, self._recipes)
+        seen = self._observe(entry)
+        decided = plan(job, seen, now, self._recipes)
         try:
             await self._executor.run(job, decided.actions)
         except RefusedError as error:
             entry.refused, entry.refused_at, entry.refused_generation = str(error), now, job.metadata.generation
             log.warning("%s", error, extra={"job": key})
-            decided = plan(job, self._observe(entry), now, self._recipes)
+            seen = self._observe(entry)
+            decided = plan(job, seen, now, self._recipes)
         for action in decided.actions:
             log.info("%s", action, extra={"job": key})
         if any(isinstance(action, ReadLog | ReadEvents) for action in decided.actions):
             self.queue.add(key)  # what was read changes the plan
-        await self._patch(entry, job, decided.status)
+        await self._patch(entry, job, decided.status, seen.departed)
         if decided.wake_at is not None:
             self.queue.add_after(key, decided.wake_at - self._clock())
         for told in self._changed:
@@ -224,7 +239,8 @@ class Controller:
 
     def _observe(self, entry: Entry) -> Observed:
         pods = tuple(self._pods_of.get(entry.job.metadata.uid, {}).values())
-        nodes = {p.node: node for p in pods if (node := self.nodes.get(p.node))}
+        departed = tuple(entry.departed.values())
+        nodes = {p.node: node for p in (*pods, *departed) if (node := self.nodes.get(p.node))}
         logs = {p.uid: text for p in pods if (text := self._executor.logs.get(p.uid)) is not None}
         warnings = {p.uid: said for p in pods if (said := self._executor.warnings.get(p.uid)) is not None}
         return Observed(
@@ -236,6 +252,8 @@ class Controller:
             refused=entry.refused,
             gone=tuple(self._gone_of.get(entry.job.metadata.uid, {}).values()),
             warnings=warnings,
+            departed=departed,
+            books=self._books,
         )
 
     def _expire_refusal(self, entry: Entry, now: float) -> None:
@@ -244,10 +262,13 @@ class Controller:
         ):
             entry.refused = ""
 
-    async def _patch(self, entry: Entry, job: TrainingJob, status: TrainingJobStatus) -> None:
-        """At most one write, and none where nothing changed."""
+    async def _patch(
+        self, entry: Entry, job: TrainingJob, status: TrainingJobStatus, departed: Iterable[PodRecord]
+    ) -> None:
+        """At most one write, and none where nothing changed. ``departed`` are in the status, and forgotten when it is written."""
         patch = merge_patch(job.status.wire(), status.wire())
         if not patch:
+            self._settle(entry, departed)
             return
         due = entry.patched_at + PATIENCE_SECONDS
         if self._clock() < due and may_wait(job.status, status):
@@ -260,7 +281,13 @@ class Controller:
                 return
             raise
         entry.patched_at = self._clock()
+        self._settle(entry, departed)
         self._keep(job.metadata.uid, TrainingJob.parse(answer))
+
+    @staticmethod
+    def _settle(entry: Entry, departed: Iterable[PodRecord]) -> None:
+        for pod in departed:
+            entry.departed.pop(pod.uid, None)
 
 
 def merge_patch(old: Any, new: Any) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
+from paceline.cost import lookup
+from paceline.cost.lookup import Amounts
 from paceline.plan.observed import Container, NodeRecord, PodRecord
 from paceline.render.names import (
     LABEL_ATTEMPT,
@@ -58,6 +61,8 @@ def pod(obj: Json) -> PodRecord | None:
                 c["name"] not in ("trainer", "rendezvous") and "running" in c["state"]
                 for c in status.get("containerStatuses") or []
             ),
+            asks=_asks(obj["spec"]),
+            ended_at=_ended_at(status),
         )
     except (KeyError, ValueError):
         return None  # somebody's pod with half of our labels
@@ -76,6 +81,35 @@ def _scheduling(status: Json) -> tuple[float | None, str]:
                 return _seconds(condition.get("lastTransitionTime")), ""
             return None, condition.get("message") or condition.get("reason") or ""
     return None, ""
+
+
+def _asks(spec: Json) -> Amounts:
+    """What the scheduler counts: all containers that run together, or the largest init container where that is more."""
+    init: list[Json] = spec.get("initContainers") or []
+    sidecars = [c for c in init if c.get("restartPolicy") == "Always"]
+    mine = [_requests(c) for c in (*(spec.get("containers") or []), *sidecars)]
+    first = [_requests(c) for c in init if c not in sidecars]
+    gpus, cpus, memory = (max([sum((r[i] for r in mine), Decimal(0)), *(r[i] for r in first)]) for i in range(3))
+    return lookup.shared(int(gpus), cpus, memory)
+
+
+def _requests(container: Json) -> tuple[Decimal, Decimal, Decimal]:
+    found: Json = (container.get("resources") or {}).get("requests") or {}
+    amounts = lookup.amounts(found)
+    return Decimal(amounts.gpus), amounts.cpus, amounts.memory
+
+
+def _ended_at(status: Json) -> float | None:
+    """When the last container ended; of a pod that ended without any, when its conditions last changed."""
+    states = [s["state"] for s in status.get("containerStatuses") or []]
+    ends = [_seconds((s.get("terminated") or {}).get("finishedAt")) for s in states]
+    known = [end for end in ends if end is not None]
+    if states and len(known) == len(states):
+        return max(known)
+    if status.get("phase") in ("Succeeded", "Failed"):
+        changed = (_seconds(c.get("lastTransitionTime")) for c in status.get("conditions") or [])
+        return max([*known, *(when for when in changed if when is not None)], default=None)
+    return None
 
 
 def _container(status: Json, role: str) -> Container:
@@ -119,6 +153,11 @@ def node(obj: Json) -> NodeRecord:
         ready_since=_seconds(ready.get("lastTransitionTime")) or 0.0,
         taints=tuple(
             sys.intern(t["key"]) for t in obj["spec"].get("taints") or [] if t["effect"] != "PreferNoSchedule"
+        ),
+        host=lookup.host(
+            obj["metadata"].get("labels") or {},
+            obj["metadata"].get("annotations") or {},
+            (obj.get("status") or {}).get("allocatable") or {},
         ),
         troubles=tuple(f"{c['type']}: {c.get('message') or c.get('reason')}" for c in troubles),
     )

@@ -143,6 +143,5 @@ class Draft:
         self.status, later = progress.merge(self.status, self.seen.report, self.now, final=final)
         self.wake(later)
 
-    def plan(self, *, final: bool) -> Plan:
-        self.hear(final=final)
+    def plan(self) -> Plan:
         return Plan(self.status, tuple(self.actions), min(self._wakes, default=None))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from paceline.api.status import CheckpointStatus, Metric, Model
+from paceline.cost.lookup import Amounts, Host
+from paceline.cost.prices import Machine
 
 Role = Literal["worker", "rendezvous"]
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -64,6 +66,9 @@ class PodRecord:
     container: Container = field(default=Container())
     # A container other than the training one still runs.
     sidecars_running: bool = False
+    # What it reserves of its node, and when its last container ended (None: one still runs, or none has begun).
+    asks: Amounts = field(default=Amounts())
+    ended_at: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -99,6 +104,8 @@ class NodeRecord:
     taints: tuple[str, ...] = ()
     # True conditions beside Ready, as "Type: message": MemoryPressure, DiskPressure, and what a problem detector adds.
     troubles: tuple[str, ...] = ()
+    # What its price follows from.
+    host: Host = field(default=Host())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +145,7 @@ class Observed:
     gone: Sequence[PodRecord] = ()
     # Of pods that do not start, by pod uid: when their events were read (Unix seconds), and the newest warning among them.
     warnings: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    # Bound pods of any role that have left the API since the status was written last, with their end.
+    departed: Sequence[PodRecord] = ()
+    # Price books by name.
+    books: Mapping[str, Sequence[Machine]] = field(default_factory=dict)

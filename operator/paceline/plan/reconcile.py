@@ -10,7 +10,7 @@ from paceline.api.base import at
 from paceline.api.conditions import Reason
 from paceline.api.status import Cause, Failure, Phase, RestartCounts
 from paceline.api.trainingjob import TrainingJob
-from paceline.plan import causes, deadlines, elastic, failure, nodes, recovery, stall, waiting
+from paceline.plan import accounting, causes, deadlines, elastic, failure, nodes, recovery, stall, waiting
 from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, Plan
 from paceline.plan.draft import Draft
 from paceline.plan.observed import Observed
@@ -47,8 +47,9 @@ def plan(job: TrainingJob, seen: Observed, now: float, recipes: Catalogue) -> Pl
     settled = any(intention(draft) for intention in intentions)
     if not settled:
         _12_say_how_the_gang_is(draft)
-    final = draft.holds(c.COMPLETE) or draft.holds(c.FAILED)
-    return draft.plan(final=final)
+    draft.hear(final=draft.holds(c.COMPLETE) or draft.holds(c.FAILED))
+    accounting.account(draft)
+    return draft.plan()
 
 
 def _1_force_what_cannot_end(d: Draft) -> bool:

@@ -5,6 +5,7 @@ Eight workers that start one after the other would otherwise be eight writes tha
 
 from __future__ import annotations
 
+from paceline.api.conditions import PRICE_UNKNOWN
 from paceline.api.status import Phase, TrainingJobStatus
 
 # What may wait is written at most this often.
@@ -22,9 +23,14 @@ def may_wait(old: TrainingJobStatus, new: TrainingJobStatus) -> bool:
         "phase": None,
         "start_time": None,
         "active_since": None,
+        "cost": None,
+        "goodput": None,
     }
     if not phases_may or old.model_copy(update=waiting) != new.model_copy(update=waiting):
         return False
-    return [(c.type, c.status, c.reason) for c in old.conditions] == [
-        (c.type, c.status, c.reason) for c in new.conditions
-    ]
+    return _judged(old) == _judged(new)
+
+
+def _judged(status: TrainingJobStatus) -> list[tuple[str, str, str]]:
+    """Whether the price of a pod is known is told with what it costs."""
+    return [(c.type, c.status, c.reason) for c in status.conditions if c.type != PRICE_UNKNOWN]

@@ -15,6 +15,7 @@ from typing import Any
 
 from paceline.controller import records
 from paceline.controller.controller import Controller
+from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.logs import LogFollower
 from paceline.controller.metrics import Metrics
 from paceline.kube.client import Client
@@ -26,6 +27,7 @@ from paceline.render.names import LABEL_JOB_UID
 from paceline.render.pods import Installation
 from paceline.server import health, progress
 from paceline.server.auth import Authenticator
+from paceline.shell import pricebooks
 from paceline.shell.endpoints import point_service_at
 from paceline.shell.kopf_shell import watch_jobs
 
@@ -45,6 +47,10 @@ class Options:
     progress_host: str = ""
     progress_tls_dir: Path = Path("/etc/paceline/tls")
     lease_namespace: str = "default"
+    # Folder of the price books, NAME.csv; None: no prices.
+    price_books: Path | None = None
+    # How long the series of a job that has ended are served.
+    finished_series_seconds: float = 3600
     identity: str = ""
     pod_ip: str = ""
 
@@ -95,6 +101,7 @@ async def _lead(
         ca = (options.progress_tls_dir / "ca.crt").read_text(encoding="utf-8")
         here = Installation(options.trainer_image, f"https://{options.progress_host}:{options.progress_port}", ca)
     controller = Controller(client, here, recipes, metrics)
+    metrics.registry.register(JobMetrics(controller.jobs, time.time, options.finished_series_seconds))
     follower = LogFollower(client, controller.report)
     server = progress.ProgressServer(controller, Authenticator(client, controller.pods, time.monotonic), time.time)
     controller.on_change(follower.changed)
@@ -115,6 +122,8 @@ async def _lead(
         group.create_task(probes.measure_lag())
         group.create_task(pods.run())
         group.create_task(nodes.run())
+        if options.price_books is not None:
+            group.create_task(pricebooks.follow(options.price_books, controller.use_books))
         # A job without its pods in the cache would look like one whose pods are gone.
         await pods.synced.wait()
         await nodes.synced.wait()

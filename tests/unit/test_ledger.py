@@ -1,0 +1,138 @@
+"""The ledger against a sum that is made another way, whatever the operator saw of it, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.api.base import at
+from paceline.api.money import CostStatus
+from paceline.cost.ledger import MS_PER_HOUR, Ledger, Stay, observe
+from paceline.cost.lookup import Price
+from paceline.plan.books import gather, read_ledger, spread, write_ledger
+
+CENT = Decimal("0.01")
+RATES = [Decimal("55.04"), Decimal("0.000000001"), Decimal("1.234567891")]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """Bound, ended and gone from the API, in seconds; the price is of its node."""
+
+    name: str
+    bound: int
+    ended: int
+    gone: int
+    rate: Decimal
+
+    def truth(self) -> Decimal:
+        return self.rate * (self.ended - self.bound) / 3600
+
+    def stay(self, now: int) -> Stay:
+        end = self.ended * 1000 if self.ended <= now else None
+        return Stay(self.bound * 1000, end, Price(self.rate, gpus=8, cpus=Decimal("0.05")))
+
+
+@st.composite
+def pods(draw):
+    """Up to 6 pods of one index after the other or side by side; some leave the API the moment they end (node loss)."""
+    found = []
+    for number in range(draw(st.integers(1, 6))):
+        bound = draw(st.integers(0, 5000))
+        ended = bound + draw(st.integers(0, 4000))
+        gone = ended + draw(st.integers(0, 300))
+        found.append(Pod(f"{number % 2 + 1}-{number}-0", bound, ended, gone, draw(st.sampled_from(RATES))))
+    return found
+
+
+@st.composite
+def looks(draw, downs: bool):
+    """When the operator looks at the job, whether it was down since the look before, and what becomes of its write."""
+    times = sorted(draw(st.lists(st.integers(0, 9300), max_size=25)))
+    write = st.sampled_from(["written", "answer lost", "not written"])
+    return [(t, downs and draw(st.booleans()), draw(write)) for t in times] + [(10_000, False, "written")]
+
+
+def replay(pods, looks) -> tuple[Ledger, set[str]]:
+    """The ledger at the end, and the pods that a written one had in it."""
+    status, departed, before, known = None, {}, -1, set()
+    for now, down, write in looks:
+        if down:
+            departed = {}  # the process that remembered them is gone
+        else:
+            departed |= {p.name: p for p in pods if before < p.gone <= now}
+        here = [p for p in pods if p.bound <= now < p.gone] + list(departed.values())
+        seen = {(p.name, p.bound * 1000): p.stay(now) for p in here}
+        written = int(status.as_of.timestamp()) * 1000 if status else now * 1000
+        ledger = observe(read_ledger(status), seen, written, now * 1000)
+        if write != "not written":
+            stored = CostStatus(as_of=at(now), ledger=write_ledger(ledger)).wire()
+            status = CostStatus.model_validate(stored)
+            known |= {p.name for p in here}
+            if write == "written":
+                departed = {}
+        before = now
+    return read_ledger(status), known
+
+
+@given(pods=pods(), looks=looks(downs=False))
+def test_whatever_was_written_and_whichever_answer_was_lost_the_sum_is_exact(pods, looks):
+    ledger, _ = replay(pods, looks)
+    total = ledger.totals(10_000_000)
+    assert abs(total.usd - sum(p.truth() for p in pods)) < Decimal("0.000001")
+    assert total.gpu_ms == sum(8 * (p.ended - p.bound) * 1000 for p in pods)
+    assert total.uncertain == 0
+
+
+@given(pods=pods(), looks=looks(downs=True))
+def test_of_pods_that_vanish_unseen_the_most_that_may_be_too_much_is_said(pods, looks):
+    ledger, known = replay(pods, looks)
+    total = ledger.totals(10_000_000)
+    truth = sum(p.truth() for p in pods if p.name in known)
+    assert truth - CENT / 100 <= total.usd <= truth + total.uncertain + CENT / 100
+
+
+@given(pods=pods(), looks=looks(downs=True))
+def test_restarts_change_nothing_while_pods_can_be_seen(pods, looks):
+    ledger, _ = replay([replace(p, gone=20_000) for p in pods], looks)
+    total = ledger.totals(10_000_000)
+    assert abs(total.usd - sum(p.truth() for p in pods)) < Decimal("0.000001")
+    assert total.uncertain == 0
+
+
+def test_a_price_is_the_one_in_force_when_the_pod_was_bound_and_an_unknown_one_counts_from_the_start_once_known():
+    def seen(usd):
+        return {("1-0-0", 0): Stay(0, None, Price(usd, gpus=1))}
+
+    unknown = observe(Ledger(), seen(None), 0, 1000)
+    assert unknown.totals(MS_PER_HOUR).usd == 0
+    assert unknown.totals(MS_PER_HOUR).unpriced_ms == unknown.totals(MS_PER_HOUR).gpu_ms == MS_PER_HOUR
+    known = observe(unknown, seen(Decimal(4)), 1000, 2000)
+    dearer = observe(known, seen(Decimal(9)), 2000, 3000)
+    assert known.totals(MS_PER_HOUR).usd == dearer.totals(MS_PER_HOUR).usd == dearer.rate() == 4
+
+
+def test_a_node_whose_clock_is_behind_the_schedulers_costs_nothing_and_never_less():
+    assert Stay(5000, 4000, Price(Decimal(100), gpus=8)).cost(9000).usd == 0
+
+
+def test_spot_saves_its_difference_to_the_price_on_demand():
+    stay = Stay(0, MS_PER_HOUR // 2, Price(Decimal(2), Decimal(7)))
+    assert (stay.cost(MS_PER_HOUR).usd, stay.cost(MS_PER_HOUR).spot_savings) == (1, Decimal("2.5"))
+
+
+def test_a_thousand_pods_are_a_few_lines_of_status():
+    stays = {(f"1-{i}-0", i // 100 * 1000): Stay(i // 100 * 1000, None, Price(Decimal(3), gpus=8)) for i in range(1000)}
+    stays["rdzv", 0] = Stay(0, None, Price(Decimal(3)))
+    written = write_ledger(Ledger(stays=stays))
+    assert len(written.stays) == 11
+    assert read_ledger(CostStatus(as_of=at(0), ledger=written)).known() == stays
+
+
+@given(st.sets(st.integers(0, 30), min_size=1))
+def test_names_are_gathered_and_spread(indices):
+    names = [f"3-{i}-12" for i in sorted(indices)]
+    assert spread(gather(names)) == names
