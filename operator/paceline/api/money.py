@@ -32,11 +32,22 @@ class LedgerClosed(ApiModel):
     """Sums of pods that are gone."""
 
     usd: str = Field(default="0", max_length=32, description="Dollars.")
+    gpu_usd: str = Field(default="0", max_length=32, description="Of usd, of pods that have devices.")
+    days: list[Day] = Field(
+        default=[], max_length=400, description="usd by day, oldest first; the first holds all before."
+    )
     spot_savings_usd: str = Field(default="0", max_length=32, description="Of spot machines, against on demand.")
     uncertain_usd: str = Field(default="0", max_length=32, description="Of usd, at most this much too much.")
     gpu_seconds: str = Field(default="0", max_length=32, description="Devices times seconds.")
     cpu_seconds: str = Field(default="0", max_length=32, description="Cores times seconds.")
     unpriced_seconds: str = Field(default="0", max_length=32, description="Pods times seconds without a price.")
+
+
+class Day(ApiModel):
+    """What was spent on one day (UTC)."""
+
+    date: str = Field(max_length=10, description="YYYY-MM-DD.")
+    usd: str = Field(max_length=32, description="Dollars.")
 
 
 class LedgerStatus(ApiModel):
@@ -54,6 +65,46 @@ class Lost(ApiModel):
     startup: str = Field(default="0", max_length=32, description="Pulling images, starting, meeting.")
 
 
+class StopStatus(ApiModel):
+    """The metric of stopWhen, and from where the next point's price is counted."""
+
+    best: str = Field(max_length=64, description="Best value so far.")
+    mark: str = Field(max_length=64, description="Value at the last whole point.")
+    mark_usd: str = Field(alias="markUSD", max_length=32, description="Dollars spent when it was reached.")
+    usd_per_point: str | None = Field(
+        default=None,
+        alias="usdPerPoint",
+        max_length=32,
+        description="Dollars since for each point gained, at least one; absent while no price is known.",
+    )
+
+
+class UnitCost(ApiModel):
+    """Dollars for what was got; absent is unknown."""
+
+    million_samples_usd: str | None = Field(
+        default=None, alias="millionSamplesUSD", max_length=32, description="For each million samples trained on."
+    )
+    epoch_usd: str | None = Field(default=None, alias="epochUSD", max_length=32, description="For each epoch.")
+
+
+class Utilization(ApiModel):
+    """How much of the reserved devices is used."""
+
+    ratio: str | None = _figure(
+        "Share of the devices' time in which they compute (cores', where there are none), 0 to 1."
+    )
+    mfu_ratio: str | None = _figure(
+        "Model FLOPs utilization, 0 to 1; absent where the peak or the model's FLOPs are unknown."
+    )
+    source: str = Field(
+        max_length=256, description="Where ratio is from: a Prometheus series, or the program's own report."
+    )
+    as_of: Time = Field(description="When it was measured.")
+    active_gpu_seconds: str | None = _figure("Devices times seconds times ratio, while it was known.")
+    idle_since: Time | None = Field(default=None, description="Since when ratio is below cost.idle.utilizationBelow.")
+
+
 class CostStatus(ApiModel):
     """What the job costs, from the timestamps of its pods and the prices of their nodes."""
 
@@ -69,6 +120,27 @@ class CostStatus(ApiModel):
         max_length=32,
         description="At the end: spent, and the time that the program says remains, at the present rate and goodput.",
     )
+    gpu_usd: str | None = Field(
+        default=None, alias="gpuUSD", max_length=32, description="Of accruedUSD, of pods that have devices."
+    )
+    idle_usd: str | None = Field(
+        default=None,
+        alias="idleUSD",
+        max_length=32,
+        description="Of accruedUSD, the share that was not used while the utilization was known.",
+    )
+    days: list[Day] = Field(
+        default=[], max_length=400, description="accruedUSD by day (UTC), oldest first; the first holds all before."
+    )
+    budget_used_ratio: str | None = _figure("accruedUSD over budget.maxUSD.")
+    budget_exceeded_usd: str | None = Field(
+        default=None,
+        alias="budgetExceededUSD",
+        max_length=32,
+        description="maxUSD that was exceeded when the budget stopped the job; a larger one resumes it.",
+    )
+    stop: StopStatus | None = Field(default=None, description="How stopWhen stands.")
+    unit: UnitCost | None = Field(default=None, description="What was got for the money.")
     lost_usd: Lost | None = Field(default=None, alias="lostUSD", description="Dollars lost, by reason.")
     spot_savings_usd: str | None = Field(
         default=None, alias="spotSavingsUSD", max_length=32, description="Against on demand, less what failures lost."

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from paceline.api.base import ApiModel, OpenModel
+from paceline.api.budget import Cost
 from paceline.api.rules import cel, rules, unchanged
 from paceline.api.survival import CHECKPOINT_RULES, ELASTIC_RULES, Checkpoint, Deadlines, Elastic, NodeLoss, Restarts
 
@@ -165,21 +166,6 @@ class Progress(ApiModel):
     )
 
 
-class Cost(ApiModel):
-    """What the job's machines cost."""
-
-    price_book: str = Field(
-        default="default",
-        min_length=1,
-        max_length=63,
-        description="Price book to look nodes up in; the chart's priceBooks has them.",
-    )
-    capacity_type: Literal["onDemand", "spot", "owned"] | None = Field(
-        default=None,
-        description="How nodes are had that have no label that says so. Default: on demand, or the only price that the book has.",
-    )
-
-
 class TrainingJobSpec(ApiModel):
     """What to train, on how many nodes, and when to give up."""
 
@@ -231,7 +217,7 @@ class TrainingJobSpec(ApiModel):
         default=None, description="Where and how often the program saves.", json_schema_extra=CHECKPOINT_RULES
     )
     deadlines: Deadlines = Field(default=Deadlines(), description="When to give up.")
-    cost: Cost = Field(default=Cost(), description="What the job's machines cost.")
+    cost: Cost = Field(default=Cost(), description="What the job's machines cost, and may cost.")
     suspend: bool = Field(default=False, description="true ends all pods and keeps the job; false starts it again.")
     clean_pod_policy: Literal["Running", "All", "None"] = Field(
         default="Running",

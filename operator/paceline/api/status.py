@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from paceline.api.base import ApiModel, Time
-from paceline.api.money import CostStatus, GoodputStatus
+from paceline.api.money import CostStatus, GoodputStatus, Utilization
 
 
 class Phase(StrEnum):
@@ -181,7 +181,8 @@ class TrainingJobStatus(ApiModel):
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
-        description="Complete, Failed, Suspended, Running, Recovering, Stalled, Degraded, PriceUnknown, Ready.",
+        description="Complete, Failed, Suspended, Running, Recovering, Stalled, Degraded, PriceUnknown, BudgetAtRisk, "
+        "BudgetExceeded, Idle, Ready.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     start_time: Time | None = Field(default=None, description="When the first worker ran.")
@@ -205,3 +206,6 @@ class TrainingJobStatus(ApiModel):
     model: Model | None = Field(default=None, description="What the job left behind.")
     cost: CostStatus | None = Field(default=None, description="What the job costs.")
     goodput: GoodputStatus | None = Field(default=None, description="Where its time and money went.")
+    utilization: Utilization | None = Field(
+        default=None, description="How much of the devices is used; absent while nothing tells."
+    )
