@@ -1,4 +1,4 @@
-"""What the chart brings for Prometheus and Grafana: the very rules and dashboards that are tested elsewhere, and what values change."""
+"""What the chart brings for Prometheus and Grafana: the rules and dashboards as tested elsewhere, and what values change."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_an_alert_is_changed_by_its_name_or_left_out(tmp_path):
     left_out = ("PacelineNoProgress", "PacelineIdleGPUs")
     assert after == {n: r for n, r in before.items() if n not in left_out} | {"PacelineLowGoodput": changed}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(found["spec"]), encoding="utf-8")
-    done = subprocess.run(["promtool", "check", "rules", str(tmp_path / "rules.yaml")], capture_output=True, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "rules", str(tmp_path / "rules.yaml")], capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
