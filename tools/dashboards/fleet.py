@@ -63,7 +63,7 @@ def fleet() -> Dashboard:
         figure(
             "Saved by spot",
             "By the jobs of this range since their starts: spot machines against on demand, less what failures lost. 0: nothing.",
-            f"sum(last_over_time(paceline_job_spot_savings_usd_total{{{HERE}}}[$__range]))",
+            f"sum(max by ({JOB}) (last_over_time(paceline_job_spot_savings_usd_total{{{HERE}}}[$__range])))",
             USD,
             steps=((None, "green"),),
         ),

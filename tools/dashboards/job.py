@@ -23,7 +23,8 @@ from tools.dashboards.panels import (
 HERE = 'namespace="$namespace", job="$job"'
 # The job's own pods; their scrape's `job` is another.
 PODS = 'namespace="$namespace", job_name="$job"'
-COST, LOST = f"max(job:paceline_cost_usd:max{{{HERE}}})", f"max by (reason) (job:paceline_lost_cost_usd:max{{{HERE}}})"
+COST = f"sum(max by (resource) (paceline_job_cost_usd_total{{{HERE}}}))"
+LOST = f"max by (reason) (paceline_job_lost_cost_usd_total{{{HERE}}})"
 BADPUT = f"max by (reason) (paceline_job_badput_seconds_total{{{HERE}}})"
 
 
@@ -85,7 +86,7 @@ def job() -> Dashboard:
             [
                 (f"clamp_min({COST} - sum({LOST}), 0)", "trained"),
                 (f"sort_desc({LOST})", "{{reason}}"),
-                (f"max(job:paceline_idle_cost_usd:max{{{HERE}}})", "idle"),
+                (one("idle_cost_usd_total"), "idle"),
             ],
             USD,
             width=6,
@@ -95,7 +96,7 @@ def job() -> Dashboard:
         curves("Progress", "Share of all steps.", [(one("progress_ratio"), "progress")], RATIO, width=8, most=1),
         curves(
             "Loss",
-            "As the job's processes report it; of the lowest rank that does.",
+            "As the program reports it; mean of its pods.",
             [(f"avg(paceline_trainer_loss{{{PODS}}})", "loss")],
             COUNT,
             width=8,
