@@ -12,6 +12,8 @@ Part = Literal[
 ]  # fmt: skip
 PARTS: tuple[Part, ...] = get_args(Part)
 PRODUCTIVE: tuple[Part, ...] = ("training", "checkpoint", "evaluation")
+# What failures take.
+FAILURES: tuple[Part, ...] = ("lost", "recovering")
 # In these no pod is bound, or none should be: they say nothing about how well the devices were used.
 WAITING: tuple[Part, ...] = ("queued", "suspended")
 
@@ -83,12 +85,21 @@ class Account:
         held = self.total_ms - sum(self.ms.get(part, 0) for part in WAITING)
         return sum(self.ms.get(part, 0) for part in PRODUCTIVE) / held if held else None
 
+    def pace(self) -> float | None:
+        """Productive time over what it and failures took: the share of further time that will train. The start is over, and
+        says nothing about the rest. None before anything was trained."""
+        trained = sum(self.ms.get(part, 0) for part in PRODUCTIVE)
+        failures = sum(self.ms.get(part, 0) for part in FAILURES)
+        return trained / (trained + failures) if trained else None
+
+    def failures_usd(self) -> Decimal:
+        return sum((self.usd.get(part, Decimal(0)) for part in FAILURES), Decimal(0))
+
 
 def _moved(by: Mapping[Part, Any], amount: Any) -> dict[Part, Any]:
     return {**by, "training": by.get("training", 0) - amount, "lost": by.get("lost", 0) + amount}
 
 
-def forecast(spent: Decimal, rate: Decimal, remaining_seconds: float, ratio: float | None) -> Decimal:
-    """USD at the end: what was spent, and the remaining training at the present rate and with the goodput so far."""
-    share = Decimal(str(max(ratio or 0.0, 0.01)))
-    return spent + rate * Decimal(str(remaining_seconds)) / 3600 / share
+def forecast(spent: Decimal, rate: Decimal, remaining_seconds: float, pace: float) -> Decimal:
+    """USD at the end: what was spent, and the remaining training at the present rate and pace (``Account.pace``)."""
+    return spent + rate * Decimal(str(remaining_seconds)) / 3600 / Decimal(str(max(pace, 0.01)))
