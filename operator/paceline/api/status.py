@@ -111,6 +111,8 @@ class ProgressStatus(ApiModel):
     eta_seconds: int | None = Field(default=None, description="Estimated seconds to the end.")
     eta: str | None = Field(default=None, max_length=32, description="etaSeconds in words, for kubectl.")
     samples_per_second: str | None = Field(default=None, max_length=32, description="Throughput, as a decimal string.")
+    samples: int | None = Field(default=None, description="Samples trained on, where the program says.")
+    tokens: int | None = Field(default=None, description="Tokens trained on, where the program says.")
     metrics: list[Metric] | None = Field(default=None, max_length=64, description="Further figures.")
     last_update_time: Time | None = Field(default=None, description="When the program last reported.")
 
@@ -162,6 +164,10 @@ class CheckpointStatus(ApiModel):
         default=None, description="Whether its files were read back and agreed with their hashes."
     )
     resumed_from_step: int | None = Field(default=None, description="Step that the running attempt went on from.")
+    save_seconds: str | None = Field(
+        default=None, max_length=32, description="How long the last save took, of which training waits for a part."
+    )
+    restore_seconds: str | None = Field(default=None, max_length=32, description="How long the last restore took.")
     error: str | None = Field(
         default=None, max_length=1024, description="Why the last save failed, until one succeeds."
     )

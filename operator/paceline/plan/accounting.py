@@ -149,12 +149,17 @@ def _lost(account: Account) -> Lost:
 
 
 def _unit(d: Draft) -> UnitCost | None:
-    epoch = d.status.progress.epoch if d.status.progress else None
-    try:
-        epochs = Decimal(epoch or 0)
-    except InvalidOperation:  # it is the program's own word
+    """What was got for the money, as far as the program says what it got."""
+    progress, spent = d.status.progress, d.bill.accrued
+    if progress is None:
         return None
-    return UnitCost(epoch_usd=f"{(d.bill.accrued / epochs).quantize(USD):f}") if epochs > 0 else None
+    try:
+        epochs = Decimal(progress.epoch or 0)
+    except InvalidOperation:  # it is the program's own word
+        epochs = Decimal(0)
+    of_samples = f"{(spent / progress.samples * 1_000_000).quantize(USD):f}" if progress.samples else None
+    of_epochs = f"{(spent / epochs).quantize(USD):f}" if epochs > 0 else None
+    return UnitCost(million_samples_usd=of_samples, epoch_usd=of_epochs) if of_samples or of_epochs else None
 
 
 def _ratio(spent: Decimal, limit: Decimal) -> str | None:
