@@ -88,6 +88,7 @@ class Session:
         self._folder = run.output / part.name
         self._watched = -math.inf
         self._figures: dict[str, Any] = {}
+        self._kept_back_figures: dict[str, float] = {}
         self._eta: float | None = None
         self._saver: Saver | None = None
         torch.manual_seed(self._params.seed)
@@ -180,7 +181,8 @@ class Session:
             times = self._result.times.mean
             shares = times.figures() if times else {}
             staleness = {"staleness": self._result.staleness.mean} if self._result.staleness else {}
-            self._figures, self._eta = {**step.figures(), **shares, **staleness}, step.eta_seconds
+            self._figures = {**step.figures(), **shares, **staleness, **self._kept_back_figures}
+            self._eta = step.eta_seconds
             # About 20 lines a run, the first step's among them, and in a long run never more than 10 s in silence.
             milestone = step.number in (1, step.total) or step.number % max(1, step.total // 20) == 0
             if milestone or self._result.seconds > printed + 10:
@@ -214,6 +216,7 @@ class Session:
         self._report("evaluating")  # else a long one would be taken for a stall
         loss = mean_loss(self._task, self._result.spread, self._kept_back, self._world)
         self._watchers.scalars(step, "kept_back", {"loss": loss})
+        self._kept_back_figures = {"kept_back_loss": loss}  # what spec.cost.stopWhen may go by
         if self._early.update(loss, step):
             self._best.keep(self._result.spread.model)
         if self._early.stop:
