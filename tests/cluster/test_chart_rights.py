@@ -19,7 +19,7 @@ FAILS = {"kwok.paceline.dev/fail-after": "1s"}
 @pytest.fixture
 def account(namespace, tmp_path):
     """A kubeconfig of the service account that the chart makes."""
-    values = "replicas=0,crds.install=false,rbac.aggregateToUserRoles=false"
+    values = "replicas=0,crds.install=false,rbac.aggregateToUserRoles=false,jobs.networkPolicy.enabled=true"
     command = ["helm", "install", namespace, str(ROOT / "charts/paceline"), "-n", namespace, "--set", values]
     subprocess.run(command, check=True, capture_output=True)
     config = yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten"))
@@ -36,6 +36,7 @@ def confined(operator, standby, account, namespace):
     """An operator as the chart's service account; the only one, so the session's own has stopped."""
     quiet()
     operator.stop()
+    standby.guards.append("--job-network-policy={}")
     with pytest.MonkeyPatch.context() as env:
         env.setenv("KUBECONFIG", str(account))
         env.setenv("POD_NAMESPACE", namespace)
@@ -65,6 +66,9 @@ def test_an_operator_with_the_charts_rights_is_refused_nothing(confined, tls, na
         job("halts", namespace, progress={"logPattern": r"step=(?P<step>\d+)/(?P<total>\d+)"}),  # reads a log
     )
     wait_phase("halts", namespace, "Running")
+    for kind in ("networkpolicies", "poddisruptionbudgets"):
+        owners = {o["metadata"]["ownerReferences"][0]["name"] for o in get(kind, namespace=namespace)}
+        assert owners == {"ends", "restarts", "halts"}, kind
     assert report_with_a_false_token(confined.progress_port, tls, namespace) == 403
     wait("a second attempt", lambda: status("restarts", namespace).get("attempt", 0) >= 2)
     wait("the ended job's time is up", lambda: "ends" not in [j["metadata"]["name"] for j in get("tj", "", namespace)])
