@@ -59,8 +59,10 @@ cluster-test: env ## A real API server with kwok nodes: every transition, refusa
 e2e: env ## Real kubelets, real torchrun, the examples as they stand
 	$(DEVCLUSTER) down
 	$(MAKE) -s cluster-up image
-	$(ON_CLUSTER) $(PYTEST) -q tests/e2e
+	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m "not network_policies"
 	$(ON_CLUSTER) $(PYTEST) -q tests/chaos -m short
+	$(DEVCLUSTER) up --nodes 2 --network-policies
+	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m network_policies
 
 chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minutes 15 --seed 1" (an hour and more)
 	$(DEVCLUSTER) down
