@@ -64,11 +64,12 @@ def up(
     network_policies: Annotated[
         bool, typer.Option("--network-policies", help="Enforce them on the real nodes.")
     ] = False,
+    monitors: Annotated[bool, typer.Option("--monitors", help="Define the kinds of prometheus-operator.")] = False,
 ) -> None:
     """Bring the cluster up, or repair what is broken of it. Safe to repeat."""
     with told():
         if backend() is Backend.EMBEDDED:
-            embedded.up(nodes, kwok_nodes, fake_gpus, network_policies)
+            embedded.up(nodes, kwok_nodes, fake_gpus, network_policies=network_policies, monitors=monitors)
         else:
             foreign().up()
 

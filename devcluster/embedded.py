@@ -19,7 +19,7 @@ from devcluster.process import Process, end
 FIRST_GIB, LATER_GIB, TRAINER_GIB = 12.0, 2.0, 24.0
 
 
-def up(nodes: int, kwok_nodes: int, fake_gpus: int, network_policies: bool = False) -> None:
+def up(nodes: int, kwok_nodes: int, fake_gpus: int, *, network_policies: bool = False, monitors: bool = False) -> None:
     if nodes > MAX_NODES:
         raise ClusterError(
             f"at most {MAX_NODES} nodes on one machine, not {nodes}; more pods fit on kwok's (--kwok-nodes)"
@@ -51,6 +51,8 @@ def up(nodes: int, kwok_nodes: int, fake_gpus: int, network_policies: bool = Fal
                 firewall.start(Node(number))
     if kwok_nodes:
         addons.start_kwok(kwok_nodes)
+    if monitors:
+        addons.define_monitors()
     say("the cluster is up: python -m devcluster exec -- kubectl get nodes")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,8 @@ TOOLS = {
     "kwok": "sigs.k8s.io/kwok/cmd/kwok@v0.8.0",
     "kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@v2.1.0",
 }
+# Not a program: its module has the definitions of ServiceMonitor, PodMonitor and PrometheusRule.
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 _ENV = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod -buildvcs=false"}
 
 
@@ -55,6 +58,13 @@ def ensure(*, nodes: bool, kwok: bool, firewall: bool = False) -> None:
                     env={**_ENV, "GOFLAGS": "-buildvcs=false", "GOBIN": str(paths.PROGRAMS)},
                 )
             _stamp(name, TOOLS[name])
+
+
+def module(name: str) -> Path:
+    """The folder of a published module, by Go's own cache."""
+    _check_go()
+    found: dict[str, str] = json.loads(run("go", "mod", "download", "-json", name, env=_ENV, cwd=_module()))
+    return Path(found["Dir"])
 
 
 def _check_go() -> None:
