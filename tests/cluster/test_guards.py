@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -33,6 +34,21 @@ def evict(pod, namespace):
 
 def names(name, namespace):
     return [p["metadata"]["name"] for p in pods(name, namespace) if "deletionTimestamp" not in p["metadata"]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(operator):
+    """The controller manager looks for new kinds twice a minute. A fixed gang that it cannot size before is counted when one of
+    its pods changes."""
+    kubectl("create", "namespace", "guards-known")
+    apply(job("gang", "guards-known"))
+
+    def counted():
+        kubectl("label", "pods", "--all", "-n", "guards-known", "--overwrite", f"asked={time.monotonic()}")
+        return any(b.get("status", {}).get("disruptionsAllowed") for b in budgets("guards-known").values())
+
+    wait("the disruption controller knows TrainingJobs", counted)
+    kubectl("delete", "namespace", "guards-known", "--wait=false")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import urllib.request
 
 METRICS, PROGRESS = os.environ["METRICS"], os.environ.get("PROGRESS")
 # A fresh installation has a leader after a few seconds, one whose leader was killed after twenty.
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 30
 
 
 def ask(url: str, body: bytes | None = None, context: ssl.SSLContext | None = None) -> tuple[int, str]:
