@@ -50,6 +50,16 @@ def operator(
     finished_series_seconds: Annotated[
         float, typer.Option(min=0, help="How long the metrics of a job that has ended are served.")
     ] = 3600,
+    job_network_policy: Annotated[
+        str,
+        typer.Option(
+            help="Make a network policy for every gang, of this JSON: operator (its pods' labels), metricsFrom (peers), "
+            "extraEgress (rules). Empty: none."
+        ),
+    ] = "",
+    job_disruption_budgets: Annotated[
+        bool, typer.Option("--job-disruption-budgets", help="Make a disruption budget for every gang.")
+    ] = False,
     lease_namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the leader's lease.")
     ] = "default",
@@ -63,7 +73,8 @@ def operator(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the operator (the chart does this)."""
-    from paceline.shell import logging, operator  # the other commands need none of it
+    from paceline.render.guards import fence  # the other commands need none of these
+    from paceline.shell import logging, operator
 
     logging.setup(log_level, log_format)
     options = operator.Options(
@@ -73,6 +84,8 @@ def operator(
         progress_host=progress_host,
         progress_tls_dir=progress_tls_dir,
         price_books=price_books,
+        fence=fence(job_network_policy, lease_namespace, progress_port) if job_network_policy else None,
+        disruption_budgets=job_disruption_budgets,
         finished_series_seconds=finished_series_seconds,
         lease_namespace=lease_namespace,
         identity=identity,

@@ -171,6 +171,7 @@ def _7_begin_or_resume_or_resize(d: Draft) -> bool:
         d.new_attempt(size)
     elif d.status.nodes is not None and (d.status.nodes.requested or d.wanted) != size:
         d.announce("Resizing", f"from {d.wanted} to {size} nodes")
+        d.actions.append(CreateRendezvous())  # all is there but the budget, which a single worker had no need of
         if sizes(d.job.spec).free:
             d.resize(size)  # the others go on: torchrun takes newcomers in, and lets leavers go
         else:

@@ -11,6 +11,7 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_ROLE = f"{GROUP}/role"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_REPLACEMENT = f"{GROUP}/replacement"
+LABEL_MIN_NODES = f"{GROUP}/min-nodes"
 ANNOTATION_CA = f"{GROUP}/progress-ca"
 
 RENDEZVOUS_PORT = 29400

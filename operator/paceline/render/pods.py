@@ -11,6 +11,7 @@ from paceline.api import TRAINER_CONTAINER
 from paceline.api.quantities import amount
 from paceline.api.trainingjob import TrainingJob
 from paceline.render import checkpoints, env, names
+from paceline.render.guards import Fence
 from paceline.render.merge import merge
 
 TOKEN_SECONDS = 3600
@@ -34,6 +35,8 @@ class Installation:
     trainer_image: str
     progress_url: str = ""  # https://HOST:PORT; empty: no progress server
     progress_ca: str = ""  # PEM of the CA that signed the progress server's certificate
+    fence: Fence | None = None  # None: no network policies
+    disruption_budgets: bool = False
 
 
 def worker(
@@ -81,6 +84,8 @@ def worker(
         names.LABEL_INDEX: str(index),
         names.LABEL_REPLACEMENT: str(replacement),
     }
+    if job.spec.elastic is not None:
+        mine[names.LABEL_MIN_NODES] = str(job.spec.elastic.min_nodes)
     return {
         "apiVersion": "v1",
         "kind": "Pod",

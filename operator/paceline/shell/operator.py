@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from paceline.kube.config import Cluster, load
 from paceline.kube.lease import LeadershipLostError, Lease
 from paceline.kube.reflector import Reflector
 from paceline.plan.recipes import Catalogue
+from paceline.render.guards import Fence
 from paceline.render.names import LABEL_JOB_UID
 from paceline.render.pods import Installation
 from paceline.server import health, progress
@@ -49,6 +50,9 @@ class Options:
     lease_namespace: str = "default"
     # Folder of the price books, NAME.csv; None: no prices.
     price_books: Path | None = None
+    # What stands around every gang; None: no network policy.
+    fence: Fence | None = None
+    disruption_budgets: bool = False
     # How long the series of a job that has ended are served.
     finished_series_seconds: float = 3600
     identity: str = ""
@@ -96,10 +100,11 @@ async def _lead(
     stop: asyncio.Event,
 ) -> None:
     """All that a leader does, at once, until one part of it fails or the process is stopped."""
-    here = Installation(options.trainer_image)
+    here = Installation(options.trainer_image, fence=options.fence, disruption_budgets=options.disruption_budgets)
     if options.progress_host:
         ca = (options.progress_tls_dir / "ca.crt").read_text(encoding="utf-8")
-        here = Installation(options.trainer_image, f"https://{options.progress_host}:{options.progress_port}", ca)
+        url = f"https://{options.progress_host}:{options.progress_port}"
+        here = replace(here, progress_url=url, progress_ca=ca)
     controller = Controller(client, here, recipes, metrics)
     metrics.registry.register(JobMetrics(controller.jobs, time.time, options.finished_series_seconds))
     follower = LogFollower(client, controller.report)
