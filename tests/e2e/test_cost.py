@@ -58,6 +58,7 @@ def test_with_two_failures_the_ledger_is_the_pods_own_timestamps(namespace, witn
         )
     wait_phase("saved", namespace, "Succeeded", seconds=400)
     found = wait("nothing costs any more", lambda: costs_no_more("saved", namespace), 60)
+    assert [f["cause"] for f in found["failures"]] == ["PodDeleted", "PodDeleted"]
     time.sleep(2)  # the witness hears as late as the operator
     spent, unsure = Decimal(0), Decimal(0)
     nodes = {node["metadata"]["name"]: node for node in get("nodes")}
@@ -68,7 +69,7 @@ def test_with_two_failures_the_ledger_is_the_pods_own_timestamps(namespace, witn
             ended = unix(pod["metadata"]["deletionTimestamp"])
             unsure += 5 * rate
         spent += rate * (ended - binds_at(pod))
-    assert len(seen) >= 6, "two workers and a store, twice at least"
+    assert len(seen) >= 5, "two workers, a store, and a worker in the place of each that was deleted"
     accrued = Decimal(found["cost"]["accruedUSD"])
     assert spent - Decimal("0.0001") - unsure <= accrued <= spent + unsure + Decimal("0.0001")
     assert unsure < spent / 20
@@ -85,6 +86,7 @@ def test_with_two_failures_the_ledger_is_the_pods_own_timestamps(namespace, witn
 
 def test_a_budget_saves_before_it_stops_paying_and_a_larger_one_goes_on_from_there(namespace):
     apply_example("15-budget.yaml", namespace)
+    patch("capped", namespace, cost={"stopWhen": None})
     steps("capped", namespace, 50)
     spent = Decimal(status("capped", namespace)["cost"]["accruedUSD"])
     limit = spent + 15
@@ -108,7 +110,7 @@ def test_enough_learned_ends_a_job_well_with_its_last_step_saved(namespace):
     found = wait_phase("capped", namespace, "Succeeded", seconds=400)
     assert condition(found, "Complete")["reason"] == "MetricReached"
     assert "kept_back_loss is 0." in found["message"]
-    assert float(found["stopWhen"]["best"]) <= 0.2
+    assert float(found["stopWhen"]["best"]) <= 0.1
     assert found["progress"]["step"] < found["progress"]["totalSteps"]
     last = wait("the last step is saved", lambda: saved_at_the_end(namespace, found["progress"]["step"]), 90)
     assert last["checkpoint"]["verified"]

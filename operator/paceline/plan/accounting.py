@@ -20,6 +20,8 @@ from paceline.plan.draft import Draft
 
 # A job that changes nothing and reports nothing is written this often while it costs: 5,000 such jobs are 17 writes a second.
 REFRESH_SECONDS = 300
+# How long a report may be under way: the trainer sends one every two seconds, and gives it five to arrive.
+ECHO_SECONDS = 5
 STARTUP: tuple[Part, ...] = ("pulling", "starting", "rendezvous")
 
 
@@ -88,7 +90,11 @@ def _stepped(d: Draft) -> bool | None:
         last = progress.last_update_time.timestamp()
     if last is None:
         return None if d.job.spec.recipe is None else False
-    return running is not None and running.status == "True" and last >= running.last_transition_time.timestamp()
+    if running is None or running.status != "True":
+        return False
+    # The last word of those that trained before a failure may arrive when the gang is whole again.
+    echo = ECHO_SECONDS if d.status.last_failure is not None else 0
+    return last >= running.last_transition_time.timestamp() + echo
 
 
 def _advanced(d: Draft, old: Account, part: Part) -> Account:
