@@ -85,7 +85,7 @@ def make_volumes() -> None:
 
 def define_monitors() -> None:
     """The kinds of prometheus-operator, without the operator: the API server can judge what charts render of them."""
-    folder = programs.module(programs.PROMETHEUS_OPERATOR) / "example/prometheus-operator-crd"
+    folder = programs.published(programs.PROMETHEUS_OPERATOR) / "example/prometheus-operator-crd"
     for plural in ("servicemonitors", "podmonitors", "prometheusrules"):
         kubectl("apply", "--server-side", "-f", str(folder / f"monitoring.coreos.com_{plural}.yaml"))
         kubectl("wait", "--for=condition=Established", f"crd/{plural}.monitoring.coreos.com", "--timeout=30s")

@@ -1,7 +1,7 @@
 """NetworkPolicies, enforced on the real nodes: the bridge plugin that connects the pods knows none.
 
 By kube-router's firewall, which works with iptables and ipset. kube-network-policies would be smaller, but it hands packets to a
-program by nftables' `queue`, which many a machine's kernel has not been built with.
+program by nftables' `queue`, which not every kernel is built with (CONFIG_NFT_QUEUE).
 """
 
 from __future__ import annotations

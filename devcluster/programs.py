@@ -60,7 +60,7 @@ def ensure(*, nodes: bool, kwok: bool, firewall: bool = False) -> None:
             _stamp(name, TOOLS[name])
 
 
-def module(name: str) -> Path:
+def published(name: str) -> Path:
     """The folder of a published module, by Go's own cache."""
     _check_go()
     found: dict[str, str] = json.loads(run("go", "mod", "download", "-json", name, env=_ENV, cwd=_module()))

@@ -36,20 +36,21 @@ class Value:
 
 
 def values(text: str) -> Iterator[Value]:
-    """In the file's order. A comment is what stands right above a key. Raises ValueError where a value has none."""
+    """In the file's order. A comment is what stands right above a key. Raises ValueError where neither a value nor its section has
+    one."""
     root = yaml.compose(text)
     assert isinstance(root, yaml.MappingNode)
-    yield from _below(root, "", text.splitlines())
+    yield from _below(root, "", text.splitlines(), explained=False)
 
 
-def _below(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Value]:
+def _below(node: yaml.MappingNode, prefix: str, lines: list[str], *, explained: bool) -> Iterator[Value]:
     for key, value in node.value:
         path, comment = f"{prefix}{key.value}", _comment(lines, key.start_mark.line)
         if isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
             if comment:
                 yield Value(path, "", comment)
-            yield from _below(value, f"{path}.", lines)
-        elif not comment:
+            yield from _below(value, f"{path}.", lines, explained=bool(comment))
+        elif not (comment or explained):
             raise ValueError(f"values.yaml, line {key.start_mark.line + 1}: {path} has no comment above it")
         else:
             default = yaml.safe_load(yaml.serialize(value))

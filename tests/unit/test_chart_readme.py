@@ -12,6 +12,7 @@ image:
   # Its name,
   # and where it lies.
   repository: r.example/x
+  tag: ""
   nested:
     # Deep.
     flag: true
@@ -27,6 +28,7 @@ def test_every_value_with_default_and_comment():
     assert list(values(TEXT)) == [
         Value("image", "", "A section."),
         Value("image.repository", '"r.example/x"', "Its name, and where it lies."),
+        Value("image.tag", '""', ""),
         Value("image.nested.flag", "true", "Deep."),
         Value("peers", "[]", "A list | with a bar."),
         Value("map", '{"a": 1}', "On one line: {a: 1}"),
