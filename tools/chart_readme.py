@@ -36,8 +36,10 @@ class Value:
 
 
 def values(text: str) -> Iterator[Value]:
-    """In the file's order. A comment is what stands right above a key. Raises ValueError where neither a value nor its section has
-    one."""
+    """In the file's order. A comment is what stands right above a key.
+
+    Raises ValueError where neither a value nor its section has one.
+    """
     root = yaml.compose(text)
     assert isinstance(root, yaml.MappingNode)
     yield from _below(root, "", text.splitlines(), explained=False)
