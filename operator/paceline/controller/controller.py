@@ -59,11 +59,12 @@ class Controller:
         self.metrics, self._clock, self._recipes = metrics, clock, recipes
         self._changed: list[Callable[[TrainingJob, Iterable[PodRecord]], None]] = []
         self._gone: list[Callable[[str], None]] = []
+        self._reported: list[Callable[[str, Report | None, Report], None]] = []
         self.queue = Queue(time.monotonic, metrics.queue_adds.inc)
         metrics.queue_depth.set_function(lambda: len(self.queue))
         self.pods: Store[PodRecord] = Store(self._pod_changed)
         self.nodes: Store[NodeRecord] = Store(self._node_changed)
-        self._executor = Executor(client, self.pods, here, clock)
+        self._executor = Executor(client, self.pods, here, clock, metrics.announced)
         self._jobs: dict[str, Entry] = {}  # by uid
         self._uids: dict[str, str] = {}  # namespace/name -> uid
         self._pods_of: dict[str, dict[str, PodRecord]] = {}  # by job uid
@@ -79,6 +80,10 @@ class Controller:
     def on_gone(self, told: Callable[[str], None]) -> None:
         """``told(uid)`` when a job is gone."""
         self._gone.append(told)
+
+    def on_report(self, told: Callable[[str, Report | None, Report], None]) -> None:
+        """``told(uid, before, after)`` of every report of a job."""
+        self._reported.append(told)
 
     def use_books(self, books: dict[str, list[Machine]]) -> None:
         """New prices, by the name of their book: every job is looked at again."""
@@ -109,7 +114,9 @@ class Controller:
         """Progress of a job, from the progress server or its log."""
         entry = self._jobs.get(uid)
         if entry is not None:
-            entry.report = report
+            before, entry.report = entry.report, report
+            for told in self._reported:
+                told(uid, before, report)
             self._added(entry.job.key)
 
     def report_of(self, uid: str) -> Report | None:
