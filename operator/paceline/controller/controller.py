@@ -17,11 +17,12 @@ from paceline.api.trainingjob import TrainingJob
 from paceline.controller.executor import Executor, RefusedError
 from paceline.controller.metrics import Metrics
 from paceline.controller.queue import Queue
+from paceline.controller.utilization import noticeable
 from paceline.cost.prices import Machine
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import ReadEvents, ReadLog
-from paceline.plan.observed import NodeRecord, Observed, PodRecord, Report
+from paceline.plan.observed import Measured, NodeRecord, Observed, PodRecord, Report
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
 from paceline.plan.urgency import PATIENCE_SECONDS, may_wait
@@ -45,6 +46,9 @@ class Entry:
     patched_at: float = 0.0
     # Bound pods that have left the API, by uid, until the status has them in its ledger.
     departed: dict[str, PodRecord] = field(default_factory=dict)
+    measured: Measured | None = None
+    # The one that the job was last looked at for.
+    noticed: Measured | None = None
 
 
 class Controller:
@@ -90,6 +94,14 @@ class Controller:
         self._books = books
         for entry in self._jobs.values():
             self._added(entry.job.key)
+
+    def use_measured(self, measured: dict[str, Measured]) -> None:
+        """The use of jobs' devices, by job uid; of a job that is not in it nothing is known any more."""
+        for uid, entry in self._jobs.items():
+            entry.measured = measured.get(uid)
+            if noticeable(entry.noticed, entry.measured, float(entry.job.spec.cost.idle.utilization_below)):
+                entry.noticed = entry.measured
+                self._added(entry.job.key)
 
     # -- events in -------------------------------------------------------------------------------------------------
 
@@ -260,6 +272,7 @@ class Controller:
             gone=tuple(self._gone_of.get(entry.job.metadata.uid, {}).values()),
             warnings=warnings,
             departed=departed,
+            measured=entry.measured,
             books=self._books,
         )
 

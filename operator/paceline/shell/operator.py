@@ -18,6 +18,7 @@ from paceline.controller.controller import Controller
 from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.logs import LogFollower
 from paceline.controller.metrics import Metrics
+from paceline.controller.prometheus import Poller, Source
 from paceline.kube.client import Client
 from paceline.kube.config import Cluster, load
 from paceline.kube.lease import LeadershipLostError, Lease
@@ -51,6 +52,8 @@ class Options:
     price_books: Path | None = None
     # How long the series of a job that has ended are served.
     finished_series_seconds: float = 3600
+    # Who measures the use of devices; None: nobody.
+    prometheus: Source | None = None
     identity: str = ""
     pod_ip: str = ""
 
@@ -137,6 +140,9 @@ async def _lead(
             service = options.progress_host.split(".")[0]
             address = (options.identity, options.pod_ip, options.progress_port)
             await point_service_at(client, options.lease_namespace, service, *address)
+        if options.prometheus is not None:
+            poller = Poller(options.prometheus, controller.pods.values, controller.use_measured, time.time)
+            group.create_task(poller.run())
         group.create_task(controller.run())
         events = watch_jobs(
             cluster, lambda obj, deleted: controller.job_event(obj, deleted=deleted), lambda: _stop_on_signals(stop)
