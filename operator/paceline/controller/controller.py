@@ -140,7 +140,7 @@ class Controller:
         return entry.job if entry else None
 
     def jobs(self) -> list[TrainingJob]:
-        return [entry.job for entry in self._jobs.values()]
+        return [entry.job for entry in list(self._jobs.values())]  # a copy: metrics are read from another thread
 
     def _keep(self, uid: str, job: TrainingJob) -> None:
         """The newer of two versions: the answer to our own patch may be ahead of the watch."""
