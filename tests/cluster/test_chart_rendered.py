@@ -208,3 +208,21 @@ def test_price_books_are_mounted_and_the_default_is_the_example_unless_given():
     pod = rendered()["Deployment", "t-paceline"]["spec"]["template"]["spec"]
     assert {"name": "prices", "configMap": {"name": "t-paceline-price-books"}} in pod["volumes"]
     assert "--price-books=/etc/paceline/prices" in pod["containers"][0]["args"]
+
+
+def test_prometheus_is_asked_where_it_is_given_and_by_the_names_that_it_has():
+    def flags(*values):
+        (container,) = rendered(*values)["Deployment", "t-paceline"]["spec"]["template"]["spec"]["containers"]
+        return [argument for argument in container["args"] if argument.startswith("--prometheus")]
+
+    assert flags() == []
+    assert flags("prometheus.url=http://prometheus:9090", "prometheus.active=gpu:active") == [
+        "--prometheus-url=http://prometheus:9090",
+        "--prometheus-active=gpu:active",
+        "--prometheus-utilization=DCGM_FI_DEV_GPU_UTIL",
+        "--prometheus-every-seconds=30",
+    ]
+    for wrong in ("prometheus.url=prometheus:9090", "prometheus.active=a b", "prometheus.everySeconds=0"):
+        code, _, err = helm("template", "t", str(CHART), "--set", wrong)
+        assert code != 0
+        assert wrong.split("=", maxsplit=1)[0].split(".")[1] in err

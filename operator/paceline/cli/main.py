@@ -60,6 +60,16 @@ def operator(
     job_disruption_budgets: Annotated[
         bool, typer.Option("--job-disruption-budgets", help="Make a disruption budget for every gang.")
     ] = False,
+    prometheus_url: Annotated[
+        str, typer.Option(help="Prometheus that has the DCGM exporter's series, http://HOST:PORT; empty: none.")
+    ] = "",
+    prometheus_active: Annotated[
+        str, typer.Option(help="Series of the devices' activity, 0 to 1.")
+    ] = "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    prometheus_utilization: Annotated[
+        str, typer.Option(help="Series for pods that do not have that one, 0 to 100.")
+    ] = "DCGM_FI_DEV_GPU_UTIL",
+    prometheus_every_seconds: Annotated[float, typer.Option(min=1, help="How often Prometheus is asked.")] = 30,
     lease_namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the leader's lease.")
     ] = "default",
@@ -73,7 +83,8 @@ def operator(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the operator (the chart does this)."""
-    from paceline.render.guards import fence  # the other commands need none of these
+    from paceline.controller.prometheus import Source  # the other commands need none of these
+    from paceline.render.guards import fence
     from paceline.shell import logging, operator
 
     logging.setup(log_level, log_format)
@@ -87,6 +98,9 @@ def operator(
         fence=fence(job_network_policy, lease_namespace, progress_port) if job_network_policy else None,
         disruption_budgets=job_disruption_budgets,
         finished_series_seconds=finished_series_seconds,
+        prometheus=Source(prometheus_url, prometheus_active, prometheus_utilization, prometheus_every_seconds)
+        if prometheus_url
+        else None,
         lease_namespace=lease_namespace,
         identity=identity,
         pod_ip=pod_ip,

@@ -50,8 +50,17 @@ class RefusedError(Exception):
 
 
 class Executor:
-    def __init__(self, client: Client, pods: Store[PodRecord], here: Installation, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        pods: Store[PodRecord],
+        here: Installation,
+        clock: Callable[[], float],
+        announced: Callable[[str], None],
+    ) -> None:
+        """``announced(reason)`` is told of every event."""
         self._client, self._pods, self._here, self._clock = client, pods, here, clock
+        self._announced = announced
         # Ends of logs that were asked for, by pod uid; the controller forgets those of pods that are gone.
         self.logs: dict[str, str] = {}
         # The same of events: when they were read, and the newest warning.
@@ -179,6 +188,7 @@ class Executor:
 
     async def _announce(self, job: TrainingJob, event: Announce) -> None:
         """A Kubernetes event. Losing one harms nothing: it is logged, and the plan goes on."""
+        self._announced(event.reason)
         meta = job.metadata
         moment = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body = {

@@ -140,6 +140,8 @@ def _cost(d: Draft, account: Account) -> CostStatus:
         cpu_hours=f"{(totals.cpu_ms / MS_PER_HOUR).quantize(USD):f}",
         price_source=(newest.price.source[:512] or None) if newest else (before.price_source if before else None),
         price_as_of=(newest.price.as_of or None) if newest else (before.price_as_of if before else None),
+        gpu_model=(newest.price.gpu_model[:63] or None) if newest else (before.gpu_model if before else None),
+        capacity_type=(newest.price.capacity or None) if newest else (before.capacity_type if before else None),
         as_of=at(d.now),
         ledger=write_ledger(bill.ledger),
     )

@@ -18,6 +18,7 @@ from paceline.controller.controller import Controller
 from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.logs import LogFollower
 from paceline.controller.metrics import Metrics
+from paceline.controller.prometheus import Poller, Source
 from paceline.kube.client import Client
 from paceline.kube.config import Cluster, load
 from paceline.kube.lease import LeadershipLostError, Lease
@@ -55,6 +56,8 @@ class Options:
     disruption_budgets: bool = False
     # How long the series of a job that has ended are served.
     finished_series_seconds: float = 3600
+    # Who measures the use of devices; None: nobody.
+    prometheus: Source | None = None
     identity: str = ""
     pod_ip: str = ""
 
@@ -106,7 +109,10 @@ async def _lead(
         url = f"https://{options.progress_host}:{options.progress_port}"
         here = replace(here, progress_url=url, progress_ca=ca)
     controller = Controller(client, here, recipes, metrics)
-    metrics.registry.register(JobMetrics(controller.jobs, time.time, options.finished_series_seconds))
+    job_metrics = JobMetrics(controller.jobs, time.time, options.finished_series_seconds)
+    metrics.registry.register(job_metrics)
+    controller.on_report(job_metrics.reported)
+    controller.on_gone(job_metrics.forget)
     follower = LogFollower(client, controller.report)
     server = progress.ProgressServer(controller, Authenticator(client, controller.pods, time.monotonic), time.time)
     controller.on_change(follower.changed)
@@ -139,6 +145,9 @@ async def _lead(
             service = options.progress_host.split(".")[0]
             address = (options.identity, options.pod_ip, options.progress_port)
             await point_service_at(client, options.lease_namespace, service, *address)
+        if options.prometheus is not None:
+            poller = Poller(options.prometheus, controller.pods.values, controller.use_measured, time.time)
+            group.create_task(poller.run())
         group.create_task(controller.run())
         events = watch_jobs(
             cluster, lambda obj, deleted: controller.job_event(obj, deleted=deleted), lambda: _stop_on_signals(stop)
