@@ -24,7 +24,7 @@ test: ## Everything the project is tested with, fast levels first, on a real API
 	@bash tools/test.sh
 
 ##@ Checks
-.PHONY: verify fmt lint type unit golden trainer devcluster-test cluster-test e2e chaos
+.PHONY: verify fmt lint type unit golden monitoring trainer devcluster-test cluster-test e2e chaos
 verify: lint type verify-generated unit golden ## All that needs no cluster: lint, types, layers, generated files, unit and golden tests
 
 fmt: env ## Format the code
@@ -44,6 +44,9 @@ unit: env ## Pure logic: tables and hypothesis
 
 golden: env ## Rendered objects and CRDs against committed YAML (UPDATE_GOLDEN=1 writes them)
 	$(PYTEST) -q tests/golden
+
+monitoring: env ## Alerts and recording rules by promtool, dashboards by Grafana's own types
+	$(PYTEST) -q tests/rules tests/dashboards
 
 trainer: env ## The trainer on this machine: CPU, gloo, two processes
 	$(PYTEST) -q tests/trainer
@@ -70,8 +73,8 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 	$(ON_CLUSTER) $(PYTEST) tests/chaos $(ARGS)
 
 ##@ Generated files (each has its twin in `make verify`)
-.PHONY: crds locks chart-readme generated verify-generated
-generated: crds locks chart-readme ## Write every generated file
+.PHONY: crds locks chart-readme dashboards generated verify-generated
+generated: crds locks chart-readme dashboards ## Write every generated file
 
 crds: env ## CRDs and recipe schemas from the types
 	@mkdir -p crds charts/paceline/files/crds
@@ -82,6 +85,9 @@ crds: env ## CRDs and recipe schemas from the types
 
 chart-readme: env ## The chart's README from its values.yaml
 	$(BIN)/python -m tools.chart_readme > charts/paceline/README.md
+
+dashboards: env ## Grafana dashboards from tools/dashboards
+	$(BIN)/python -m tools.dashboards
 
 EXPORT := uv export -q --frozen --no-dev --no-emit-workspace --format requirements-txt --no-header
 locks: env ## The images' locked requirements from uv.lock

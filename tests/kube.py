@@ -27,9 +27,9 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
-def get(kind: str, name: str = "", namespace: str = "", selector: str = "") -> Any:
+def get(kind: str, name: str = "", namespace: str = "", selector: str = "", *, everywhere: bool = False) -> Any:
     """The object, or the list's items."""
-    more = ["-n", namespace] if namespace else []
+    more = ["-n", namespace] if namespace else ["-A"] if everywhere else []
     more += ["-l", selector] if selector else []
     found = json.loads(kubectl("get", kind, *([name] if name else []), *more, "-o", "json"))
     return found if name else found["items"]
