@@ -207,9 +207,9 @@ def _notes(lines: list[Line], by: By, now: datetime, since: date | None, until: 
     if uncertain := sum((each.uncertain_usd for each in lines), Decimal(0)):
         yield f"At most {_money(uncertain)} USD of all this too much: pods vanished while no operator ran."
     if stale := [each for each in lines if each.stale is not None]:
-        hours = max(each.stale for each in stale if each.stale is not None).total_seconds() / 3600
+        age = max(each.stale for each in stale if each.stale is not None).total_seconds() / 3600
         yield (
-            f"Nobody has written what these cost for up to {hours:.1f} h, though they ran: {_named(_names(stale))}. "
+            f"Nobody has written what these cost for up to {age:.1f} h, though they ran: {_named(_names(stale))}. "
             f"Is the operator running?"
         )
     if (since is not None) and (more := [each for each in lines if each.first_day_holds_more]):

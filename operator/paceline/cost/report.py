@@ -86,6 +86,7 @@ def line(job: TrainingJob, ledger: Ledger, now: datetime) -> Line:
     there = any(stay.end is None for stay in ledger.known().values())
     at = max(int(now.timestamp() * 1000), int(cost.as_of.timestamp() * 1000))
     totals, age = ledger.totals(at), now - cost.as_of
+    days: dict[date, Decimal] | None
     if cost.accrued_usd is None:
         days = None if totals.unpriced_ms else {}  # a job none of whose pods ever had a node has cost nothing
     elif there:
