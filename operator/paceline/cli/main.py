@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -142,9 +143,48 @@ def watch(
     context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
 ) -> None:
     """Follow a TrainingJob live until it ends; exits 0 when it succeeded, 1 when it failed."""
+    from paceline.cli.cluster import ClusterError
     from paceline.cli.watch import follow
 
-    raise typer.Exit(follow(name.removeprefix("tj/"), namespace, context))
+    try:
+        raise typer.Exit(follow(name.removeprefix("tj/"), namespace, context))
+    except ClusterError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def cost(
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Of the whole cluster, not of one namespace.")
+    ] = False,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Default: the context's.")] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+    by: Annotated[Literal["job", "namespace", "team", "day"], typer.Option(help="What to sum by.")] = "job",
+    since: Annotated[
+        str, typer.Option(help="First day (UTC): a date (2026-11-01), or 7d for the last seven days with today.")
+    ] = "",
+    until: Annotated[str, typer.Option(help="Last day (UTC), as --since. Default: today.")] = "",
+    output: Annotated[
+        Literal["table", "json", "csv"],
+        typer.Option("--output", "-o", help="json and csv have exact dollars, as strings; what is unknown is empty."),
+    ] = "table",
+) -> None:
+    """What the TrainingJobs of the cluster have cost, the dearest first.
+
+    IDLE and LOST are parts of USD: devices that did nothing, and what failures and starting took (docs/cost.md).
+    """
+    from paceline.cli.cluster import Cluster, ClusterError
+    from paceline.cli.cost import QuestionError, bill, show
+
+    if all_namespaces and namespace:
+        raise typer.BadParameter("give this or --namespace, not both", param_hint="--all-namespaces")
+    try:
+        found = Cluster.of(context, namespace).list_jobs(everywhere=all_namespaces)
+        show(bill(found, by, datetime.now(UTC), since, until), output, everywhere=all_namespaces)
+    except (ClusterError, QuestionError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
 
 
 @app.command()
