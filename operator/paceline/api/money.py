@@ -143,6 +143,14 @@ class CostStatus(ApiModel):
     ledger: LedgerStatus = Field(default=LedgerStatus(), description="Kept for the operator's next start.")
 
 
+class ReportedSeconds(ApiModel):
+    """How much of what the program spent evaluating and saving is in the goodput: of its newest process."""
+
+    since: Time = Field(description="When the process began.")
+    evaluation_seconds: str = Field(default="0", max_length=32, description="Spent evaluating.")
+    checkpoint_seconds: str = Field(default="0", max_length=32, description="Waited for checkpoints.")
+
+
 class GoodputStatus(ApiModel):
     """Where the time and the money went."""
 
@@ -152,6 +160,9 @@ class GoodputStatus(ApiModel):
         default={}, max_length=16, description="By part; they sum to the time from creation to asOf or the job's end."
     )
     usd: dict[str, str] = Field(default={}, max_length=16, description="By part; they sum to accruedUSD.")
+    reported: ReportedSeconds | None = Field(
+        default=None, description="Kept so that nothing the program reports counts twice."
+    )
 
 
 class BudgetStatus(ApiModel):
