@@ -63,10 +63,17 @@ def test_what_does_not_fit_is_refused_by_name(status, field):
 
 def test_use_of_the_devices_is_taken_over_and_what_is_not_known_is_ignored():
     told = {"utilization": 0.9, "of": "computation share of a step", "mfu": 0.41, "samples": 640, "tokens": 9000}
-    sums = {"since": "2026-11-23T10:00:00Z", "evaluationSeconds": 3, "checkpointSeconds": 0.5}
+    sums = {"since": "1970-01-01T00:00:02Z", "evaluationSeconds": 3, "checkpointSeconds": 0.5}
     first = report(usage={**told, **sums, "watts": 700})
-    assert first.usage == Usage(0.9, "computation share of a step", 0.41, 640, 9000, 3, 0.5, 1795428000)
+    assert first.usage == Usage(0.9, "computation share of a step", 0.41, 640, 9000, 3, 0.5, 2)
     assert report().usage is None
+
+
+def test_a_process_that_began_in_the_future_began_now():
+    """Its pod's clock is ahead; those that come after it would be taken for older ones."""
+    assert report(usage={"since": "2026-11-23T10:00:00Z"}).usage.since == 5.0
+    with pytest.raises(ValidationError, match=r"usage\.since"):
+        report(usage={"since": "2026-11-23T10:00:00"})
 
 
 def test_counts_hold_until_others_are_told_and_a_utilization_for_its_moment():

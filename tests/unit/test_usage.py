@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from paceline.api import conditions as c
 from paceline.cost.lookup import Amounts, Host
 from paceline.plan.accounting import REFRESH_SECONDS
+from paceline.plan.idle import FRESH_SECONDS
 from paceline.plan.observed import Measured, Report, Usage
 from paceline.plan.usage import wasted
 
@@ -301,3 +302,16 @@ def test_whatever_is_reported_and_how_often_the_parts_sum_to_the_time_and_the_do
         assert sum(map(Decimal, goodput.seconds.values())) == Decimal(str(written))
         assert sum(map(Decimal, goodput.usd.values())) == Decimal(world.job.status.cost.accrued_usd)
         assert all(Decimal(ms) >= 0 for ms in goodput.seconds.values())
+
+
+def test_time_that_nobody_measured_is_weighed_by_nothing(running):
+    """Two hours without an operator: the figure of before holds for as long as it is fresh, and not for all of them."""
+    world = running()
+    measure(world, 0.0)
+    wait(world, 400, 0.0)
+    before = Decimal(world.job.status.cost.idle_usd)
+    world.now += 7200
+    measure(world, 1.0)
+    cost = world.job.status.cost
+    assert Decimal(cost.idle_usd) - before <= RATE * (FRESH_SECONDS + REFRESH_SECONDS)
+    assert Decimal(cost.accrued_usd) > 150

@@ -48,12 +48,13 @@ def crossed(d: Draft) -> bool:
 
 def weigh(d: Draft, written: int) -> str | None:
     """Writes the utilization, and weighs by the one that held since the status was ``written`` (ms of Unix time) what the pods
-    cost since; ``cost.idleUSD``. Time in which nothing was known, at its beginning or its end, is in neither sum."""
+    cost since, for as long as it was fresh; ``cost.idleUSD``. Time in which nothing was known is in neither sum."""
     new, held, last = known(d), _held(d), d.status.utilization
     idle = d.job.status.cost.idle_usd if d.job.status.cost else None
     active = last.active_gpu_seconds if last else None
     if new is not None and held is not None and held.ratio is not None:
-        then, now, ratio = d.bill.ledger.totals(written), d.bill.totals, Decimal(held.ratio)
+        until = max(written, min(d.bill.now, int(held.as_of.timestamp() + FRESH_SECONDS) * 1000))
+        then, now, ratio = d.bill.ledger.totals(written), d.bill.ledger.totals(until), Decimal(held.ratio)
         if d.bill.priced:
             idle = f"{wasted(Decimal(idle or 0), now.usd - then.usd, ratio, d.bill.accrued):f}"
         if now.gpu_ms:

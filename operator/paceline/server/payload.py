@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from paceline.api.status import CheckpointStatus, Metric, Model
@@ -59,7 +59,7 @@ class WireUsage(BaseModel):
     mfu: Ratio | None = None
     samples: int | None = Field(default=None, ge=0, le=_LARGEST)
     tokens: int | None = Field(default=None, ge=0, le=_LARGEST)
-    since: datetime | None = None
+    since: AwareDatetime | None = None
     evaluation_seconds: Seconds | None = None
     checkpoint_seconds: Seconds | None = None
 
@@ -115,16 +115,17 @@ def to_report(payload: Payload, before: Report | None, now: float) -> Report:
         checkpoint=_checkpoint(sent.checkpoint) or (before.checkpoint if before else None),
         attempt=sent.attempt,
         restart_count=sent.restart_count,
-        usage=_usage(sent.usage, before.usage if before else None),
+        usage=_usage(sent.usage, before.usage if before else None, now),
     )
 
 
-def _usage(sent: WireUsage | None, before: Usage | None) -> Usage | None:
+def _usage(sent: WireUsage | None, before: Usage | None, now: float) -> Usage | None:
     """Counts and sums hold until others are told; how much of the devices is used holds for its moment alone."""
     kept = Usage() if before is None else replace(before, utilization=None, of="", mfu=None)
     told = {} if sent is None else sent.model_dump(exclude_none=True)
     if "since" in told:
-        told["since"] = told["since"].timestamp()
+        # A pod whose clock is ahead would make later processes look older than its own.
+        told["since"] = min(told["since"].timestamp(), now)
     return None if before is None and not told else replace(kept, **told)
 
 
