@@ -10,6 +10,7 @@ from paceline.api.quantities import amount
 from paceline.render import pods
 from paceline.render.guards import disruption_budget
 from paceline.render.merge import merge
+from paceline.render.pods import Installation, worker
 from tests.unit.conftest import make_job
 
 NAMES = st.text("abc", min_size=1, max_size=2)
@@ -108,3 +109,22 @@ def test_no_worker_is_ever_in_two_budgets(before, after):
         for selector in budgets.values()
     ]
     assert sum(holds) == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "served"),
+    [
+        ({}, True),
+        ({"hostNetwork": True}, False),
+        ({"containers": [{"name": "trainer", "ports": [{"containerPort": 9090, "name": "metrics"}]}]}, False),
+        ({"containers": [{"name": "exporter", "ports": [{"containerPort": 9090, "name": "metrics"}]}]}, True),
+        ({"containers": [{"name": "trainer", "ports": [{"containerPort": 6006, "name": "board"}]}]}, True),
+    ],
+)
+def test_prometheus_finds_the_trainer_where_no_other_has_its_port(job_of, template, served):
+    pod = worker(job_of(template={"spec": template}), Installation("trainer:1"), attempt=1, index=0, nnodes=(2, 2))
+    trainer = next(c for c in pod["spec"]["containers"] if c["name"] == "trainer")
+    ours = {"containerPort": 9400, "name": "metrics"} in trainer.get("ports", [])
+    told = {"name": "PACELINE_METRICS_PORT", "value": "9400"} in trainer["env"]
+    assert (ours, told) == (served, served)
+    assert [port["name"] for port in trainer.get("ports", [])].count("metrics") <= 1

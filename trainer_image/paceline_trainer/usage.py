@@ -156,7 +156,13 @@ class Usage:
             return found
         share = self.times.mean.figures()["computation_share"]
         found |= {"utilization": round(share, 4), "of": "computation share of a step"}
-        peak, flops = peak_of(self.device), self.times.flops
-        if peak and flops and steps > 0 and seconds >= SHORTEST_SECONDS:
-            found["mfu"] = round(min(1.0, flops * steps / seconds / peak), 4)
-        return found
+        share_of_peak = mfu(self.times.flops, steps, seconds, peak_of(self.device))
+        return found if share_of_peak is None else found | {"mfu": round(share_of_peak, 4)}
+
+
+def mfu(flops: int | None, steps: float, seconds: float, peak: float | None) -> float | None:
+    """Model FLOPs utilization (Chowdhery et al. 2022): ``flops`` of a step, times the ``steps`` that ``seconds`` had, over what
+    the device could do at its ``peak`` meanwhile, 0 to 1; None where either is unknown."""
+    if flops is None or peak is None or steps <= 0 or seconds < SHORTEST_SECONDS:
+        return None
+    return min(1.0, flops * steps / (seconds * peak))

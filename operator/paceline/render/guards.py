@@ -13,8 +13,6 @@ from typing import Any
 from paceline.api.trainingjob import TrainingJob
 from paceline.render import names
 
-# Where workers serve metrics of their own, by the port's name `metrics`.
-METRICS_PORT = 9400
 DNS_PORT = 53
 
 
@@ -48,7 +46,7 @@ def network_policy(job: TrainingJob, fence: Fence) -> dict[str, Any]:
     """Of workers and store alike. By the job's uid: a namesake that comes later is not let in."""
     ingress: list[dict[str, Any]] = [{"from": [_gang(job)]}]
     if fence.metrics_from:
-        ingress.append({"from": list(fence.metrics_from), "ports": [_port(METRICS_PORT)]})
+        ingress.append({"from": list(fence.metrics_from), "ports": [_port(names.METRICS_PORT)]})
     # Names are asked for everywhere: a node's own cache answers at an address that no selector finds.
     egress: list[dict[str, Any]] = [{"to": [_gang(job)]}, {"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}]
     if fence.operator:

@@ -78,6 +78,7 @@ def worker(
         _add_progress(job, here, container, spec)
         annotations[names.ANNOTATION_CA] = here.progress_ca
     template = job.spec.template
+    _add_metrics(container, template.spec.wire())
     mine = {
         **names.labels(job, "worker"),
         names.LABEL_ATTEMPT: str(attempt),
@@ -218,6 +219,15 @@ def _add_shared_memory(job: TrainingJob, container: dict[str, Any], spec: dict[s
         medium["sizeLimit"] = str(size // 2)
     spec["volumes"].append({"name": "shared-memory", "emptyDir": medium})
     container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})
+
+
+def _add_metrics(container: dict[str, Any], template: dict[str, Any]) -> None:
+    """Not on the node's own network, where no two workers can have the port, nor beside the user's own port of that name."""
+    theirs = (c for c in template.get("containers") or () if c.get("name") == TRAINER_CONTAINER)
+    taken = any(port.get("name") == "metrics" for c in theirs for port in c.get("ports") or ())
+    if not template.get("hostNetwork") and not taken:
+        container["env"] += env.metrics_env()
+        container["ports"] = [{"containerPort": names.METRICS_PORT, "name": "metrics"}]
 
 
 def _add_progress(job: TrainingJob, here: Installation, container: dict[str, Any], spec: dict[str, Any]) -> None:
