@@ -28,6 +28,7 @@ class Operator:
         self.metrics_port, self.progress_port = 18080 + number, 18443 + number
         self._folder, self._number = folder, number
         self._process: subprocess.Popen[bytes] | None = None
+        self.guards = ["--job-disruption-budgets"]  # as the chart's defaults have it
 
     @property
     def metrics_url(self) -> str:
@@ -40,7 +41,7 @@ class Operator:
                 sys.executable, "-m", "paceline", "operator", "--trainer-image=trainer:1", "--log-format=text",
                 f"--metrics-port={self.metrics_port}", f"--progress-port={self.progress_port}",
                 f"--progress-host={TLS_HOST}", f"--progress-tls-dir={self._folder}", "--pod-ip=172.31.240.1",
-                f"--identity=operator-{self._number}-{uuid.uuid4().hex[:6]}",
+                f"--identity=operator-{self._number}-{uuid.uuid4().hex[:6]}", *self.guards,
             ],
             stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
         )  # fmt: skip

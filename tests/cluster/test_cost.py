@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kube import Json, apply, condition, get, job, kubectl, pods, status, wait, wait_phase
+from tests.kube import Json, apply, condition, get, job, kubectl, patch, pods, status, wait, wait_phase
+from tests.witness import Witness, seconds, unix
 
 NODES = ("kwok-0", "kwok-1", "kwok-2", "kwok-3")
 PRICE, ANNOTATION = Decimal("3600"), "paceline.dev/price-per-hour"
@@ -28,43 +26,11 @@ def prices() -> Iterator[None]:
     kubectl("annotate", "node", *NODES, f"{ANNOTATION}-")
 
 
-class Witness:
-    """Watches the pods of a namespace as anybody may, and knows the last state of each."""
-
-    def __init__(self, namespace: str, file: Path) -> None:
-        self._file = file.open("wb")
-        command = ["kubectl", "get", "pods", "-n", namespace, "-w", "--output-watch-events", "-o", "json"]
-        self._watch = subprocess.Popen(command, stdout=self._file)
-
-    def stop(self) -> list[Json]:
-        if self._watch.poll() is None:
-            self._watch.terminate()
-            self._watch.wait()
-            self._file.close()
-        text, at, found = Path(self._file.name).read_text(encoding="utf-8"), 0, {}
-        while at < len(text):
-            event, at = json.JSONDecoder().raw_decode(text, at)
-            at += len(text[at:]) - len(text[at:].lstrip())
-            found[event["object"]["metadata"]["uid"]] = event["object"]
-        return list(found.values())
-
-
 @pytest.fixture
 def witness(namespace: str, tmp_path: Path) -> Iterator[Witness]:
     watching = Witness(namespace, tmp_path / "pods.json")
     yield watching
     watching.stop()
-
-
-def seconds(pod: Json) -> int | None:
-    """From being bound to the end of the container, by the pod's own timestamps; None where it has no end."""
-    bound = condition(pod["status"], "PodScheduled")["lastTransitionTime"]
-    ended = pod["status"]["containerStatuses"][0]["state"].get("terminated")
-    return None if ended is None else unix(ended["finishedAt"]) - unix(bound)
-
-
-def unix(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp())
 
 
 def half(name: str, namespace: str, **spec: Any) -> Json:
@@ -151,3 +117,43 @@ def test_an_unknown_price_is_a_condition_that_names_the_cure(operator, namespace
     assert "there is no price book 'default': add it to the chart's priceBooks" in unknown["message"]
     assert f"or annotate the node with {ANNOTATION}" in unknown["message"]
     assert "accruedUSD" not in found["cost"]
+
+
+def test_a_budget_suspends_the_job_within_a_minute_of_rate_and_a_larger_one_resumes_it(operator, prices, namespace):
+    budget = {"maxUSD": "20", "onExceed": "Suspend"}
+    apply(half("capped", namespace, cost={"budget": budget}))  # a dollar a second
+    found = wait_phase("capped", namespace, "Suspended", seconds=120)
+    wait("nothing costs any more", lambda: settled("capped", namespace), 30)
+    found = status("capped", namespace)
+    assert 20 <= Decimal(found["cost"]["accruedUSD"]) <= 20 + 60
+    assert (condition(found, "BudgetExceeded")["status"], condition(found, "Suspended")["reason"]) == (
+        "True",
+        "BudgetSpent",
+    )
+    assert pods("capped", namespace) == []
+    operator.signal(signal.SIGKILL)  # another process holds the budget as well
+    operator.start()
+    wait("the operator leads again", operator.leads, 60)
+    assert status("capped", namespace)["phase"] == "Suspended"
+    assert pods("capped", namespace) == []
+    told = kubectl("describe", "tj", "capped", "-n", namespace)
+    assert "BudgetAtRisk" in told
+    assert "SuspendedByBudget" in told
+    patch("capped", namespace, cost={"budget": budget | {"maxUSD": "100000"}})
+    found = wait_phase("capped", namespace, "Running")
+    assert condition(found, "BudgetExceeded")["status"] == "False"
+
+
+def test_a_budget_that_is_spent_fails_the_job_where_that_is_asked_for(operator, prices, namespace):
+    apply(half("spent", namespace, cost={"budget": {"maxUSD": "5", "onExceed": "Fail"}}))
+    found = wait("it has failed", lambda: ended("spent", namespace), 120)
+    assert condition(found, "Failed")["reason"] == "BudgetExceeded"
+    wait("its pods are gone", lambda: not pods("spent", namespace))
+    told = kubectl("describe", "tj", "spent", "-n", namespace)
+    assert "FailedByBudget" in told
+    assert "5 USD (cost.budget.maxUSD) are spent" in told
+
+
+def ended(name: str, namespace: str) -> Json | None:
+    found = status(name, namespace)
+    return found if found.get("phase") in ("Succeeded", "Failed") else None

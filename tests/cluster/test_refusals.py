@@ -49,6 +49,15 @@ REFUSALS = [
     ({"checkpoint": {"volume": {}, "everySteps": 5}}, ["checkpoint.volume needs exactly one of persistentVolumeClaim"]),
     ({"deadlines": {"onStall": "Panic"}}, ["spec.deadlines.onStall", '"Warn", "Restart"']),
     ({"restarts": {"max": -1}}, ["spec.restarts.max"]),
+    ({"cost": {"budget": {}}}, ["spec.cost.budget", "maxUSD"]),
+    ({"cost": {"budget": {"maxUSD": 250}}}, ["spec.cost.budget.maxUSD", "string"]),
+    ({"cost": {"budget": {"maxUSD": "much"}}}, ["cost.budget.maxUSD must be dollars, as a decimal string"]),
+    ({"cost": {"budget": {"maxUSD": "1", "warnAtRatio": "80"}}}, ["cost.budget.warnAtRatio must be from 0 to 1"]),
+    ({"cost": {"budget": {"maxUSD": "1", "onExceed": "Beg"}}}, ["onExceed", '"Warn", "Suspend", "Fail"']),
+    ({"cost": {"stopWhen": {"metric": "f1"}}}, ["cost.stopWhen needs reaches", "or usdPerPointAbove"]),
+    ({"cost": {"stopWhen": {"metric": "f1", "reaches": "high"}}}, ["cost.stopWhen.reaches must be a number"]),
+    ({"cost": {"idle": {"utilizationBelow": "-1"}}}, ["cost.idle.utilizationBelow must be from 0 to 1"]),
+    ({"cost": {"idle": {"afterSeconds": 5}}}, ["spec.cost.idle.afterSeconds", "greater than or equal to 60"]),
     (
         {
             "template": {

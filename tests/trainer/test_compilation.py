@@ -26,9 +26,12 @@ PARAMS = {"epochs": 1, "batch_size": 240, "width": 4, "seed": 3}
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_compiled_run_is_the_same_run(tmp_path, processes):
     plain = run_recipe(tmp_path / "plain", "image-classification", PARAMS, 1)
-    found = run_recipe(tmp_path / "compiled", "image-classification", {**PARAMS, "compile": "default"}, processes)
+    kernels, compiled = tmp_path / "kernels", {**PARAMS, "compile": "default"}
+    where = {"TORCHINDUCTOR_CACHE_DIR": str(kernels)}
+    found = run_recipe(tmp_path / "compiled", "image-classification", compiled, processes, **where)
     assert found["report"]["losses"] == pytest.approx(plain["report"]["losses"], rel=1e-4)
-    assert found["report"]["losses"] != plain["report"]["losses"], "other kernels round differently"
+    # Whether other kernels round differently depends on the processor; that there are some does not.
+    assert list(kernels.rglob("*.so")), "nothing was compiled"
     assert found["manifest"]["parameters"] == plain["manifest"]["parameters"]
 
 

@@ -28,7 +28,7 @@ def run(*arguments):
 
 def test_help_names_every_command():
     said = run("--help").output
-    for command in ("operator", "crds", "recipes", "watch", "advise", "version"):
+    for command in ("operator", "crds", "recipes", "watch", "cost", "advise", "version"):
         assert command in said
 
 

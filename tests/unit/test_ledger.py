@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from paceline.api.base import at
 from paceline.api.money import CostStatus
-from paceline.cost.ledger import MS_PER_HOUR, Ledger, Stay, observe
+from paceline.cost.ledger import DAYS, MS_PER_HOUR, Ledger, Stay, observe
 from paceline.cost.lookup import Price
-from paceline.plan.books import gather, read_ledger, spread, write_ledger
+from paceline.plan.books import gather, read_ledger, spread, write_days, write_ledger
 
 CENT = Decimal("0.01")
 RATES = [Decimal("55.04"), Decimal("0.000000001"), Decimal("1.234567891")]
@@ -84,6 +84,7 @@ def test_whatever_was_written_and_whichever_answer_was_lost_the_sum_is_exact(pod
     total = ledger.totals(10_000_000)
     assert abs(total.usd - sum(p.truth() for p in pods)) < Decimal("0.000001")
     assert total.gpu_ms == sum(8 * (p.ended - p.bound) * 1000 for p in pods)
+    assert total.gpu_usd == total.usd
     assert total.uncertain == 0
 
 
@@ -124,9 +125,59 @@ def test_spot_saves_its_difference_to_the_price_on_demand():
     assert (stay.cost(MS_PER_HOUR).usd, stay.cost(MS_PER_HOUR).spot_savings) == (1, Decimal("2.5"))
 
 
+DAY = 86400
+
+
+@given(
+    stays=st.lists(st.tuples(st.integers(0, 5 * DAY), st.integers(0, 3 * DAY), st.booleans()), max_size=8),
+    looks=st.lists(st.integers(0, 9 * DAY), max_size=6),
+)
+def test_the_days_are_what_was_spent_on_each_and_sum_to_the_whole(stays, looks):
+    """Whenever the pods left and the ledger was written; some are gone from the API an hour after their end."""
+    rate, end = Decimal("7.2"), 20 * DAY * 1000
+    pods = {
+        (f"1-{n}-0", start * 1000): Stay(start * 1000, (start + took) * 1000, Price(rate, gpus=8 if gpu else 0))
+        for n, (start, took, gpu) in enumerate(stays)
+    }
+    ledger = Ledger()
+    for now in sorted(looks):
+        begun = {key: stay for key, stay in pods.items() if stay.start <= now * 1000}
+        stay_on = {k: s for k, s in begun.items() if k in ledger.known() or now * 1000 <= (s.end or 0) + 3_600_000}
+        ledger = observe(ledger, stay_on, now * 1000, now * 1000)
+        gone = {key: stay for key, stay in stay_on.items() if (stay.end or 0) + 3_600_000 < now * 1000}
+        ledger = observe(ledger, {k: s for k, s in stay_on.items() if k not in gone}, now * 1000, now * 1000)
+        for key in gone:
+            del pods[key]
+        ledger = read_ledger(CostStatus(as_of=at(now), ledger=write_ledger(ledger)))
+    ledger = observe(ledger, pods, end, end)
+    seconds = {
+        day: sum(max(0, min(s + t, (day + 1) * DAY) - max(s, day * DAY)) for s, t, _ in stays) for day in range(9)
+    }
+    days, total = ledger.days(end), ledger.totals(end)
+    for day, spent in seconds.items():
+        assert abs(days.get(day, Decimal(0)) - rate * spent / 3600) < Decimal("0.00000001")
+    devices = sum(t for _, t, gpu in stays if gpu)
+    assert abs(total.gpu_usd - rate * devices / 3600) < Decimal("0.00000001")
+    shown = write_days(days, CENT, total.usd.quantize(CENT))
+    assert sum(Decimal(d.usd) for d in shown) == (total.usd.quantize(CENT) if shown else 0)
+    assert [d.date for d in shown] == sorted(d.date for d in shown)
+
+
+def test_a_stay_over_midnight_is_in_two_days():
+    stay = Stay((DAY - 3600) * 1000, (DAY + 7200) * 1000, Price(Decimal(2)))
+    assert stay.days(10 * DAY * 1000) == {0: 2, 1: 4}
+
+
+def test_days_of_long_ago_are_in_the_first_one():
+    years = Ledger(stays={("1-0-0", 0): Stay(0, None, Price(Decimal(1)))})
+    days = years.days(400 * DAY * 1000)
+    assert len(days) == DAYS
+    assert days[400 - DAYS] == 24 * (400 - DAYS + 1)
+
+
 def test_a_thousand_pods_are_a_few_lines_of_status():
     stays = {(f"1-{i}-0", i // 100 * 1000): Stay(i // 100 * 1000, None, Price(Decimal(3), gpus=8)) for i in range(1000)}
-    stays["rdzv", 0] = Stay(0, None, Price(Decimal(3)))
+    stays["rdzv", 0] = Stay(0, None, Price(Decimal(3), gpu_model="H100", capacity="spot"))
     written = write_ledger(Ledger(stays=stays))
     assert len(written.stays) == 11
     assert read_ledger(CostStatus(as_of=at(0), ledger=written)).known() == stays

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from paceline.api.base import ApiModel
 from paceline.api.rules import cel, rules
 
-# Decimal strings, so that nothing drifts between what a user writes, the API server keeps and the operator adds up.
-MONEY = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
-NUMBER = r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$"
-RATIO = r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$"
+
+def _written(pattern: str, words: str) -> Any:
+    """Decimal strings, so that nothing drifts between what a user writes, the API server keeps and the operator adds up."""
+    return rules(cel(f"self.matches('{pattern}')", words))
+
+
+def _money(field: str) -> Any:
+    return _written("^[0-9]{1,12}([.][0-9]{1,9})?$", f'{field} must be dollars, as a decimal string: "250" or "12.50"')
+
+
+def _ratio(field: str) -> Any:
+    return _written("^(0([.][0-9]{1,9})?|1([.]0{1,9})?)$", f'{field} must be from 0 to 1, as a decimal string: "0.8"')
+
+
+def _number(field: str) -> Any:
+    return _written("^-?[0-9]{1,15}([.][0-9]{1,9})?$", f'{field} must be a number, as a decimal string: "0.92"')
 
 
 class Budget(ApiModel):
     """What the job may cost, all attempts and its pods of every kind together."""
 
     max_usd: str = Field(
-        alias="maxUSD", max_length=22, pattern=MONEY, description='Dollars, e.g. "250". Raising it resumes a job.'
+        alias="maxUSD",
+        max_length=22,
+        description='Dollars, e.g. "250". Raising it resumes a job.',
+        json_schema_extra=_money("cost.budget.maxUSD"),
     )
     warn_at_ratio: str = Field(
         default="0.8",
         max_length=12,
-        pattern=RATIO,
         description="Share of maxUSD from which on BudgetAtRisk is true, as a decimal string.",
+        json_schema_extra=_ratio("cost.budget.warnAtRatio"),
     )
     on_exceed: Literal["Warn", "Suspend", "Fail"] = Field(
         default="Warn",
@@ -47,13 +62,16 @@ class StopWhen(ApiModel):
     )
     goal: Literal["Maximize", "Minimize"] = Field(default="Maximize", description="Which values of it are better.")
     reaches: str | None = Field(
-        default=None, max_length=26, pattern=NUMBER, description='Enough of it, as a decimal string, e.g. "0.92".'
+        default=None,
+        max_length=26,
+        description='Enough of it, as a decimal string, e.g. "0.92".',
+        json_schema_extra=_number("cost.stopWhen.reaches"),
     )
     usd_per_point_above: str | None = Field(
         default=None,
         alias="usdPerPointAbove",
         max_length=22,
-        pattern=MONEY,
+        json_schema_extra=_money("cost.stopWhen.usdPerPointAbove"),
         description="Most that a further point (a hundredth of the metric) may cost: it ends the job when more dollars than this "
         "have been spent for each point gained since the last whole one, or without gaining one.",
     )
@@ -65,8 +83,8 @@ class Idle(ApiModel):
     utilization_below: str = Field(
         default="0.05",
         max_length=12,
-        pattern=RATIO,
         description="Utilization that counts as idle, as a decimal string.",
+        json_schema_extra=_ratio("cost.idle.utilizationBelow"),
     )
     after_seconds: int = Field(
         default=600, ge=60, le=604800, description="How long it must last, with no progress reported in that time."

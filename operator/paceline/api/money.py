@@ -26,6 +26,8 @@ class LedgerStay(ApiModel):
     cpus: str = Field(default="0", max_length=32, description="Cores that each reserves.")
     source: str = Field(default="", max_length=512, description="Where the price is from.")
     as_of: str = Field(default="", max_length=32, description="Date of the price.")
+    gpu_model: str = Field(default="", max_length=63, description="Model of the devices, where it is known.")
+    capacity_type: str = Field(default="", max_length=16, description="on-demand, spot or owned, where it is known.")
 
 
 class LedgerClosed(ApiModel):
@@ -34,7 +36,7 @@ class LedgerClosed(ApiModel):
     usd: str = Field(default="0", max_length=32, description="Dollars.")
     gpu_usd: str = Field(default="0", max_length=32, description="Of usd, of pods that have devices.")
     days: list[Day] = Field(
-        default=[], max_length=400, description="usd by day, oldest first; the first holds all before."
+        default=[], max_length=100, description="usd by day, oldest first; the first holds all before."
     )
     spot_savings_usd: str = Field(default="0", max_length=32, description="Of spot machines, against on demand.")
     uncertain_usd: str = Field(default="0", max_length=32, description="Of usd, at most this much too much.")
@@ -63,20 +65,6 @@ class Lost(ApiModel):
     wasted_progress: str = Field(default="0", max_length=32, description="Steps that a failure took back.")
     recovery: str = Field(default="0", max_length=32, description="From a failure to the first step after it.")
     startup: str = Field(default="0", max_length=32, description="Pulling images, starting, meeting.")
-
-
-class StopStatus(ApiModel):
-    """The metric of stopWhen, and from where the next point's price is counted."""
-
-    best: str = Field(max_length=64, description="Best value so far.")
-    mark: str = Field(max_length=64, description="Value at the last whole point.")
-    mark_usd: str = Field(alias="markUSD", max_length=32, description="Dollars spent when it was reached.")
-    usd_per_point: str | None = Field(
-        default=None,
-        alias="usdPerPoint",
-        max_length=32,
-        description="Dollars since for each point gained, at least one; absent while no price is known.",
-    )
 
 
 class UnitCost(ApiModel):
@@ -118,8 +106,9 @@ class CostStatus(ApiModel):
         default=None,
         alias="forecastUSD",
         max_length=32,
-        description="At the end: spent, and the time that the program says remains, at the present rate and goodput.",
+        description="At the end: spent, and the time that the program says remains, at the present rate and pace.",
     )
+    forecast_basis: str | None = Field(default=None, max_length=256, description="What forecastUSD is made of.")
     gpu_usd: str | None = Field(
         default=None, alias="gpuUSD", max_length=32, description="Of accruedUSD, of pods that have devices."
     )
@@ -130,16 +119,9 @@ class CostStatus(ApiModel):
         description="Of accruedUSD, the share that was not used while the utilization was known.",
     )
     days: list[Day] = Field(
-        default=[], max_length=400, description="accruedUSD by day (UTC), oldest first; the first holds all before."
+        default=[], max_length=100, description="accruedUSD by day (UTC), oldest first; the first holds all before."
     )
     budget_used_ratio: str | None = _figure("accruedUSD over budget.maxUSD.")
-    budget_exceeded_usd: str | None = Field(
-        default=None,
-        alias="budgetExceededUSD",
-        max_length=32,
-        description="maxUSD that was exceeded when the budget stopped the job; a larger one resumes it.",
-    )
-    stop: StopStatus | None = Field(default=None, description="How stopWhen stands.")
     unit: UnitCost | None = Field(default=None, description="What was got for the money.")
     lost_usd: Lost | None = Field(default=None, alias="lostUSD", description="Dollars lost, by reason.")
     spot_savings_usd: str | None = Field(
@@ -155,8 +137,18 @@ class CostStatus(ApiModel):
     cpu_hours: str | None = _figure("Cores times hours, priced or not.")
     price_source: str | None = Field(default=None, max_length=512, description="Where the price is from.")
     price_as_of: str | None = _figure("Date of the price.")
+    gpu_model: str | None = Field(default=None, max_length=63, description="Devices that the price is of.")
+    capacity_type: str | None = _figure("How their node is had: on-demand, spot or owned.")
     as_of: Time = Field(description="When all this was computed.")
     ledger: LedgerStatus = Field(default=LedgerStatus(), description="Kept for the operator's next start.")
+
+
+class ReportedSeconds(ApiModel):
+    """How much of what the program spent evaluating and saving is in the goodput: of its newest process."""
+
+    since: Time = Field(description="When the process began.")
+    evaluation_seconds: str = Field(default="0", max_length=32, description="Spent evaluating.")
+    checkpoint_seconds: str = Field(default="0", max_length=32, description="Waited for checkpoints.")
 
 
 class GoodputStatus(ApiModel):
@@ -168,3 +160,37 @@ class GoodputStatus(ApiModel):
         default={}, max_length=16, description="By part; they sum to the time from creation to asOf or the job's end."
     )
     usd: dict[str, str] = Field(default={}, max_length=16, description="By part; they sum to accruedUSD.")
+    reported: ReportedSeconds | None = Field(
+        default=None, description="Kept so that nothing the program reports counts twice."
+    )
+
+
+class BudgetStatus(ApiModel):
+    """What the budget has done, or is about to."""
+
+    stopped_at_usd: str | None = Field(
+        default=None,
+        alias="stoppedAtUSD",
+        max_length=32,
+        description="budget.maxUSD that suspended the job; a larger one resumes it.",
+    )
+    reason: str | None = Field(default=None, max_length=64, description="BudgetSpent or ForecastExceeds.")
+    forecast_above_since: Time | None = Field(default=None, description="Since when the forecast is above the budget.")
+
+
+class StopStatus(ApiModel):
+    """The metric of stopWhen, and from where the next point's price is counted."""
+
+    last: str | None = Field(default=None, max_length=64, description="Newest value.")
+    best: str | None = Field(default=None, max_length=64, description="Best value so far.")
+    mark: str | None = Field(default=None, max_length=64, description="Best value at the last whole point.")
+    mark_usd: str | None = Field(
+        default=None, alias="markUSD", max_length=32, description="Dollars spent when it was reached."
+    )
+    usd_per_point: str | None = Field(
+        default=None,
+        alias="usdPerPoint",
+        max_length=32,
+        description="Dollars since then for each point gained, at least one; absent while no price is known.",
+    )
+    message: str | None = Field(default=None, max_length=512, description="Why nothing is known of the metric.")

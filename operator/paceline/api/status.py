@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from paceline.api.base import ApiModel, Time
-from paceline.api.money import CostStatus, GoodputStatus, Utilization
+from paceline.api.money import BudgetStatus, CostStatus, GoodputStatus, StopStatus, Utilization
 
 
 class Phase(StrEnum):
@@ -111,6 +111,8 @@ class ProgressStatus(ApiModel):
     eta_seconds: int | None = Field(default=None, description="Estimated seconds to the end.")
     eta: str | None = Field(default=None, max_length=32, description="etaSeconds in words, for kubectl.")
     samples_per_second: str | None = Field(default=None, max_length=32, description="Throughput, as a decimal string.")
+    samples: int | None = Field(default=None, description="Samples trained on, where the program says.")
+    tokens: int | None = Field(default=None, description="Tokens trained on, where the program says.")
     metrics: list[Metric] | None = Field(default=None, max_length=64, description="Further figures.")
     last_update_time: Time | None = Field(default=None, description="When the program last reported.")
 
@@ -131,6 +133,12 @@ class Failure(ApiModel):
     hint: str | None = Field(default=None, max_length=1024, description="What to look at or to change.")
     attempt: int | None = Field(default=None, description="Attempt that it happened in.")
     step: int | None = Field(default=None, description="Last step reported before it.")
+    cost_usd: str | None = Field(
+        default=None,
+        alias="costUSD",
+        max_length=32,
+        description="What it cost: steps taken back and the time to the first step after it; absent while no price is known.",
+    )
     time: Time = Field(description="When it failed.")
 
 
@@ -156,6 +164,10 @@ class CheckpointStatus(ApiModel):
         default=None, description="Whether its files were read back and agreed with their hashes."
     )
     resumed_from_step: int | None = Field(default=None, description="Step that the running attempt went on from.")
+    save_seconds: str | None = Field(
+        default=None, max_length=32, description="How long the last save took, of which training waits for a part."
+    )
+    restore_seconds: str | None = Field(default=None, max_length=32, description="How long the last restore took.")
     error: str | None = Field(
         default=None, max_length=1024, description="Why the last save failed, until one succeeds."
     )
@@ -205,6 +217,8 @@ class TrainingJobStatus(ApiModel):
     failures: list[PastFailure] | None = Field(default=None, max_length=10, description="The last ten, newest last.")
     model: Model | None = Field(default=None, description="What the job left behind.")
     cost: CostStatus | None = Field(default=None, description="What the job costs.")
+    budget: BudgetStatus | None = Field(default=None, description="Why the budget keeps the job suspended, if it does.")
+    stop_when: StopStatus | None = Field(default=None, description="How spec.cost.stopWhen stands.")
     goodput: GoodputStatus | None = Field(default=None, description="Where its time and money went.")
     utilization: Utilization | None = Field(
         default=None, description="How much of the devices is used; absent while nothing tells."

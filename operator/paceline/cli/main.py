@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -50,6 +51,26 @@ def operator(
     finished_series_seconds: Annotated[
         float, typer.Option(min=0, help="How long the metrics of a job that has ended are served.")
     ] = 3600,
+    job_network_policy: Annotated[
+        str,
+        typer.Option(
+            help="Make a network policy for every gang, of this JSON: operator (its pods' labels), metricsFrom (peers), "
+            "extraEgress (rules). Empty: none."
+        ),
+    ] = "",
+    job_disruption_budgets: Annotated[
+        bool, typer.Option("--job-disruption-budgets", help="Make a disruption budget for every gang.")
+    ] = False,
+    prometheus_url: Annotated[
+        str, typer.Option(help="Prometheus that has the DCGM exporter's series, http://HOST:PORT; empty: none.")
+    ] = "",
+    prometheus_active: Annotated[
+        str, typer.Option(help="Series of the devices' activity, 0 to 1.")
+    ] = "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    prometheus_utilization: Annotated[
+        str, typer.Option(help="Series for pods that do not have that one, 0 to 100.")
+    ] = "DCGM_FI_DEV_GPU_UTIL",
+    prometheus_every_seconds: Annotated[float, typer.Option(min=1, help="How often Prometheus is asked.")] = 30,
     lease_namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the leader's lease.")
     ] = "default",
@@ -63,7 +84,9 @@ def operator(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the operator (the chart does this)."""
-    from paceline.shell import logging, operator  # the other commands need none of it
+    from paceline.controller.prometheus import Source  # the other commands need none of these
+    from paceline.render.guards import fence
+    from paceline.shell import logging, operator
 
     logging.setup(log_level, log_format)
     options = operator.Options(
@@ -73,7 +96,12 @@ def operator(
         progress_host=progress_host,
         progress_tls_dir=progress_tls_dir,
         price_books=price_books,
+        fence=fence(job_network_policy, lease_namespace, progress_port) if job_network_policy else None,
+        disruption_budgets=job_disruption_budgets,
         finished_series_seconds=finished_series_seconds,
+        prometheus=Source(prometheus_url, prometheus_active, prometheus_utilization, prometheus_every_seconds)
+        if prometheus_url
+        else None,
         lease_namespace=lease_namespace,
         identity=identity,
         pod_ip=pod_ip,
@@ -115,9 +143,48 @@ def watch(
     context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
 ) -> None:
     """Follow a TrainingJob live until it ends; exits 0 when it succeeded, 1 when it failed."""
+    from paceline.cli.cluster import ClusterError
     from paceline.cli.watch import follow
 
-    raise typer.Exit(follow(name.removeprefix("tj/"), namespace, context))
+    try:
+        raise typer.Exit(follow(name.removeprefix("tj/"), namespace, context))
+    except ClusterError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def cost(
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Of the whole cluster, not of one namespace.")
+    ] = False,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Default: the context's.")] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+    by: Annotated[Literal["job", "namespace", "team", "day"], typer.Option(help="What to sum by.")] = "job",
+    since: Annotated[
+        str, typer.Option(help="First day (UTC): a date (2026-11-01), or 7d for the last seven days with today.")
+    ] = "",
+    until: Annotated[str, typer.Option(help="Last day (UTC), as --since. Default: today.")] = "",
+    output: Annotated[
+        Literal["table", "json", "csv"],
+        typer.Option("--output", "-o", help="json and csv have exact dollars, as strings; what is unknown is empty."),
+    ] = "table",
+) -> None:
+    """What the TrainingJobs of the cluster have cost, the dearest first.
+
+    IDLE and LOST are parts of USD: devices that did nothing, and what failures and starting took (docs/cost.md).
+    """
+    from paceline.cli.cluster import Cluster, ClusterError
+    from paceline.cli.cost import QuestionError, bill, show
+
+    if all_namespaces and namespace:
+        raise typer.BadParameter("give this or --namespace, not both", param_hint="--all-namespaces")
+    try:
+        found = Cluster.of(context, namespace).list_jobs(everywhere=all_namespaces)
+        show(bill(found, by, datetime.now(UTC), since, until), output, everywhere=all_namespaces)
+    except (ClusterError, QuestionError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
 
 
 @app.command()

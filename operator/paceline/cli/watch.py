@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.api import GROUP, PLURAL, VERSION
+from paceline.cli.cluster import Cluster, Json
 from paceline.render.names import LABEL_INDEX, LABEL_JOB_NAME, LABEL_ROLE
 
 EVERY_SECONDS = 1.0
@@ -24,30 +24,24 @@ COLOURS = {
     "Recovering": "yellow",
     "Suspended": "blue",
 }
-Json = dict[str, Any]
 
 
 def follow(name: str, namespace: str, context: str) -> int:
-    """Until the job ends. 0: succeeded, 1: failed or deleted, 2: there is no such job."""
+    """Until the job ends. 0: succeeded, 1: failed or deleted, 2: there is no such job. Raises ClusterError."""
     console = Console()
-    load: Any = config  # the kubernetes package carries no types
-    load.load_kube_config(context=context or None)
-    if not namespace:
-        _, active = load.list_kube_config_contexts()
-        namespace = active.get("context", {}).get("namespace") or "default"
-    jobs: Any = client.CustomObjectsApi()
-    core: Any = client.CoreV1Api()
+    cluster = Cluster.of(context, namespace)
+    namespace = cluster.namespace
     phase = said = ""
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         while True:
             try:
-                job: Any = jobs.get_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, name)
+                job: Any = cluster.jobs.get_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, name)
             except ApiException as error:
                 if error.status != 404:
                     raise
                 console.print(f"TrainingJob {namespace}/{name} " + ("was deleted" if phase else "does not exist"))
                 return 1 if phase else 2
-            pods = core.list_namespaced_pod(namespace, label_selector=f"{LABEL_JOB_NAME}={name}").items
+            pods = cluster.core.list_namespaced_pod(namespace, label_selector=f"{LABEL_JOB_NAME}={name}").items
             live.update(view(job, pods))
             phase = (job.get("status") or {}).get("phase", "")
             if not console.is_terminal and line(job) != said:

@@ -12,6 +12,8 @@ Part = Literal[
 ]  # fmt: skip
 PARTS: tuple[Part, ...] = get_args(Part)
 PRODUCTIVE: tuple[Part, ...] = ("training", "checkpoint", "evaluation")
+# What failures take.
+FAILURES: tuple[Part, ...] = ("lost", "recovering")
 # In these no pod is bound, or none should be: they say nothing about how well the devices were used.
 WAITING: tuple[Part, ...] = ("queued", "suspended")
 
@@ -71,24 +73,37 @@ class Account:
 
     def lose(self, steps: int, step_ms: int) -> Account:
         """Steps that a failure has taken back: their time and dollars were trained, and are lost."""
+        return self.set_apart("lost", steps * step_ms)
+
+    def set_apart(self, part: Part, ms: int) -> Account:
+        """Of what was taken for training, this much was another part: its time, and as large a share of the dollars."""
         trained = self.ms.get("training", 0)
-        lost = min(trained, steps * step_ms)
-        if not lost:
+        moved = min(trained, ms)
+        if not moved:
             return self
-        dollars = (self.usd.get("training", Decimal(0)) * lost / trained).quantize(Decimal("0.0001"))
-        return Account(_moved(self.ms, lost), _moved(self.usd, dollars), self.part)
+        dollars = (self.usd.get("training", Decimal(0)) * moved / trained).quantize(Decimal("0.0001"))
+        return Account(_moved(self.ms, moved, part), _moved(self.usd, dollars, part), self.part)
 
     def ratio(self) -> float | None:
         """Productive time over the time that was not waiting for devices; None before there is any."""
         held = self.total_ms - sum(self.ms.get(part, 0) for part in WAITING)
         return sum(self.ms.get(part, 0) for part in PRODUCTIVE) / held if held else None
 
+    def pace(self) -> float | None:
+        """Productive time over what it and failures took: the share of further time that will train. The start is over, and
+        says nothing about the rest. None before anything was trained."""
+        trained = sum(self.ms.get(part, 0) for part in PRODUCTIVE)
+        failures = sum(self.ms.get(part, 0) for part in FAILURES)
+        return trained / (trained + failures) if trained else None
 
-def _moved(by: Mapping[Part, Any], amount: Any) -> dict[Part, Any]:
-    return {**by, "training": by.get("training", 0) - amount, "lost": by.get("lost", 0) + amount}
+    def failures_usd(self) -> Decimal:
+        return sum((self.usd.get(part, Decimal(0)) for part in FAILURES), Decimal(0))
 
 
-def forecast(spent: Decimal, rate: Decimal, remaining_seconds: float, ratio: float | None) -> Decimal:
-    """USD at the end: what was spent, and the remaining training at the present rate and with the goodput so far."""
-    share = Decimal(str(max(ratio or 0.0, 0.01)))
-    return spent + rate * Decimal(str(remaining_seconds)) / 3600 / share
+def _moved(by: Mapping[Part, Any], amount: Any, part: Part) -> dict[Part, Any]:
+    return {**by, "training": by.get("training", 0) - amount, part: by.get(part, 0) + amount}
+
+
+def forecast(spent: Decimal, rate: Decimal, remaining_seconds: float, pace: float) -> Decimal:
+    """USD at the end: what was spent, and the remaining training at the present rate and pace (``Account.pace``)."""
+    return spent + rate * Decimal(str(remaining_seconds)) / 3600 / Decimal(str(max(pace, 0.01)))

@@ -3,69 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from paceline.api import conditions as c
 from paceline.api.base import at
-from paceline.api.money import CostStatus, GoodputStatus, Lost
+from paceline.api.money import CostStatus, GoodputStatus, Lost, ReportedSeconds, UnitCost
 from paceline.api.status import Phase
-from paceline.cost import goodput, lookup
+from paceline.cost import goodput
 from paceline.cost.goodput import Account, Moment, Part
-from paceline.cost.ledger import MS_PER_HOUR, Key, Ledger, Stay, observe
-from paceline.cost.prices import Purchase
-from paceline.plan.books import STORE, plain, read_account, read_ledger, write_ledger
+from paceline.cost.ledger import MS_PER_HOUR, Key, Ledger, Stay
+from paceline.plan import story, usage
+from paceline.plan.bill import USD
+from paceline.plan.books import plain, read_account, write_days, write_ledger
 from paceline.plan.draft import Draft
-from paceline.plan.observed import PodRecord
 
 # A job that changes nothing and reports nothing is written this often while it costs: 5,000 such jobs are 17 writes a second.
 REFRESH_SECONDS = 300
-USD = Decimal("0.0001")
+# How long a report may be under way: the trainer sends one every two seconds, and gives it five to arrive.
+ECHO_SECONDS = 5
 STARTUP: tuple[Part, ...] = ("pulling", "starting", "rendezvous")
-PURCHASE: dict[str, Purchase] = {"onDemand": "on-demand", "spot": "spot", "owned": "owned"}
 
 
 def account(d: Draft) -> None:
     """Last of all steps: it judges the time by what the others have decided."""
-    cost, now = d.job.status.cost, int(d.now * 1000)
-    known = read_ledger(cost)
-    seen = stays(d, known)
-    ledger = observe(known, seen, int(cost.as_of.timestamp()) * 1000 if cost else now, now)
-    _say_what_has_no_price(d, ledger)
+    cost, bill = d.job.status.cost, d.bill
+    _say_what_has_no_price(d)
     old, part = read_account(d.job.status.goodput), _part(d)
-    changed = part != old.part or _changed(known, seen) or d.status != d.job.status
+    changed = usage.crossed(d) or part != old.part or _changed(bill.known, bill.seen) or d.status != d.job.status
     due = 0.0 if cost is None else cost.as_of.timestamp() + REFRESH_SECONDS
-    costs = any(stay.end is None for stay in ledger.known().values())
+    costs = bool(bill.there)
     if not changed and not (costs and d.now >= due):
         if costs:
             d.wake(due)
         return
-    d.set(**_status(d, ledger, old, part, now))
+    new, reported = _advanced(d, old, part)
+    story.tell(d, old, new)
+    # The account knows to the millisecond when it was written; once the job has ended it stands still.
+    written = max(_created(d) + old.total_ms, 0 if cost is None else int(cost.as_of.timestamp()) * 1000)
+    idle_usd = usage.weigh(d, written)
+    d.set(cost=_cost(d, new, idle_usd), goodput=_goodput(new, reported))
     if costs:
         d.wake(d.now + REFRESH_SECONDS)
-
-
-def stays(d: Draft, known: Ledger) -> Mapping[Key, Stay]:
-    """The bound pods that can be seen, and those that have left since the last write, each at its price."""
-    found: dict[Key, Stay] = {}
-    for pod in (*d.seen.departed, *d.seen.pods):
-        if pod.scheduled_at is None:
-            continue
-        start, name = int(pod.scheduled_at) * 1000, _name(pod)
-        before = known.known().get((name, start))
-        if before is not None and before.price.usd is not None:
-            price = before.price
-        else:
-            node, spec = d.seen.nodes.get(pod.node), d.job.spec.cost
-            asked = None if spec.capacity_type is None else PURCHASE[spec.capacity_type]
-            book = d.seen.books.get(spec.price_book)
-            price = lookup.price(pod.asks, node.host if node else None, book, asked, spec.price_book)
-        end = None if pod.ended_at is None else int(pod.ended_at) * 1000
-        found[name, start] = Stay(start, end, price)
-    return found
-
-
-def _name(pod: PodRecord) -> str:
-    return STORE if pod.role == "rendezvous" else f"{pod.attempt}-{pod.index}-{pod.replacement}"
 
 
 def _changed(known: Ledger, seen: Mapping[Key, Stay]) -> bool:
@@ -80,13 +59,11 @@ def _changed(known: Ledger, seen: Mapping[Key, Stay]) -> bool:
     return False
 
 
-def _say_what_has_no_price(d: Draft, ledger: Ledger) -> None:
-    there = [stay for stay in ledger.known().values() if stay.end is None]
-    without = [stay.price.why for stay in there if stay.price.usd is None]
-    if without:
+def _say_what_has_no_price(d: Draft) -> None:
+    if without := d.bill.without_price:
         message = f"{without[0]}; hours without a price are counted, and are in no sum of dollars"
         d.condition(c.PRICE_UNKNOWN, True, c.Reason.NO_PRICE, message)
-    elif there:
+    elif d.bill.there:
         d.clear(c.PRICE_UNKNOWN, c.Reason.PRICED, "the prices of all pods are known")
 
 
@@ -116,51 +93,105 @@ def _stepped(d: Draft) -> bool | None:
         last = progress.last_update_time.timestamp()
     if last is None:
         return None if d.job.spec.recipe is None else False
-    return running is not None and running.status == "True" and last >= running.last_transition_time.timestamp()
+    if running is None or running.status != "True":
+        return False
+    # The last word of those that trained before a failure may arrive when the gang is whole again.
+    echo = ECHO_SECONDS if d.status.last_failure is not None else 0
+    return last >= running.last_transition_time.timestamp() + echo
 
 
-def _status(d: Draft, ledger: Ledger, old: Account, part: Part, now: int) -> dict[str, object]:
-    totals, end = ledger.totals(now), d.status.completion_time
-    accrued = totals.usd.quantize(USD)
-    created = int(d.job.metadata.creation_timestamp.timestamp()) * 1000
-    wall = (now if end is None else min(now, int(end.timestamp()) * 1000)) - created
-    new = old.advance(wall, accrued, part)
+def _created(d: Draft) -> int:
+    return int(d.job.metadata.creation_timestamp.timestamp()) * 1000
+
+
+def _advanced(d: Draft, old: Account, part: Part) -> tuple[Account, ReportedSeconds | None]:
+    """The account by now: what is new since the last write belongs to the part that held until now, or to what the program
+    says that it did meanwhile."""
+    end = d.status.completion_time
+    wall = (d.bill.now if end is None else min(d.bill.now, int(end.timestamp()) * 1000)) - _created(d)
+    new, reported = usage.set_apart(d, old.advance(wall, d.bill.accrued, part))
     if steps := _lost_steps(d):
         done = d.job.status.progress.step if d.job.status.progress else None
         new = new.lose(steps, new.ms.get("training", 0) // max(done or 0, steps))
-    before = d.job.status.cost
-    # A price of 0 is one, also when its pods are gone.
-    told_before = before is not None and before.accrued_usd is not None
-    priced = told_before or any(stay.price.usd is not None for stay in ledger.known().values())
-    usd, ratio, rate = new.usd, new.ratio(), ledger.rate()
-    lost = Lost(
-        wasted_progress=plain(usd.get("lost", Decimal(0))),
-        recovery=plain(usd.get("recovering", Decimal(0))),
-        startup=plain(sum((usd.get(p, Decimal(0)) for p in STARTUP), Decimal(0))),
-    )
-    failures = usd.get("lost", Decimal(0)) + usd.get("recovering", Decimal(0))
-    newest = max(ledger.known().values(), key=lambda s: (s.price.usd is not None, s.price.gpus, s.start), default=None)
-    cost = CostStatus(
-        accrued_usd=f"{accrued:f}" if priced else None,
-        hourly_rate_usd=f"{rate.quantize(USD):f}" if priced else None,
-        forecast_usd=_forecast(d, accrued, rate, ratio),
-        lost_usd=lost if priced else None,
-        spot_savings_usd=f"{(totals.spot_savings - failures).quantize(USD):f}" if totals.spot_savings else None,
-        uncertain_usd=f"{totals.uncertain.quantize(USD):f}" if totals.uncertain else None,
+    return new, reported
+
+
+def _cost(d: Draft, account: Account, idle_usd: str | None) -> CostStatus:
+    bill, totals, before = d.bill, d.bill.totals, d.job.status.cost
+    stays = bill.ledger.known().values()
+    newest = max(stays, key=lambda s: (s.price.usd is not None, s.price.gpus, s.start), default=None)
+    known: dict[str, Any] = {}
+    if bill.priced:
+        known = {
+            "accrued_usd": f"{bill.accrued:f}",
+            "idle_usd": idle_usd,
+            "gpu_usd": f"{totals.gpu_usd.quantize(USD):f}",
+            "hourly_rate_usd": f"{bill.rate.quantize(USD):f}",
+            "days": write_days(bill.ledger.days(bill.now), USD, bill.accrued),
+            "lost_usd": _lost(account),
+            "unit": _unit(d),
+        }
+        if d.job.spec.cost.budget is not None:
+            known["budget_used_ratio"] = _ratio(bill.accrued, Decimal(d.job.spec.cost.budget.max_usd))
+        if d.forecast is not None and d.status.completion_time is None:
+            known["forecast_usd"] = f"{d.forecast:f}"
+            known["forecast_basis"] = (
+                f"{d.remaining_seconds} s remain, as the program says; {d.pace:.3f} of the time trains, by what failures "
+                f"took so far; {bill.rate.quantize(USD):f} USD an hour"
+            )
+    if totals.spot_savings:
+        known["spot_savings_usd"] = f"{(totals.spot_savings - account.failures_usd()).quantize(USD):f}"
+    if totals.uncertain:
+        known["uncertain_usd"] = f"{totals.uncertain.quantize(USD):f}"
+    return CostStatus(
+        **known,
         gpu_hours=f"{(Decimal(totals.gpu_ms) / MS_PER_HOUR).quantize(USD):f}",
         cpu_hours=f"{(totals.cpu_ms / MS_PER_HOUR).quantize(USD):f}",
         price_source=(newest.price.source[:512] or None) if newest else (before.price_source if before else None),
         price_as_of=(newest.price.as_of or None) if newest else (before.price_as_of if before else None),
+        gpu_model=(newest.price.gpu_model[:63] or None) if newest else (before.gpu_model if before else None),
+        capacity_type=(newest.price.capacity or None) if newest else (before.capacity_type if before else None),
         as_of=at(d.now),
-        ledger=write_ledger(ledger),
+        ledger=write_ledger(bill.ledger),
     )
-    told = GoodputStatus(
+
+
+def _lost(account: Account) -> Lost:
+    usd = account.usd
+    return Lost(
+        wasted_progress=plain(usd.get("lost", Decimal(0))),
+        recovery=plain(usd.get("recovering", Decimal(0))),
+        startup=plain(sum((usd.get(p, Decimal(0)) for p in STARTUP), Decimal(0))),
+    )
+
+
+def _unit(d: Draft) -> UnitCost | None:
+    """What was got for the money, as far as the program says what it got."""
+    progress, spent = d.status.progress, d.bill.accrued
+    if progress is None:
+        return None
+    try:
+        epochs = Decimal(progress.epoch or 0)
+    except InvalidOperation:  # it is the program's own word
+        epochs = Decimal(0)
+    of_samples = f"{(spent / progress.samples * 1_000_000).quantize(USD):f}" if progress.samples else None
+    of_epochs = f"{(spent / epochs).quantize(USD):f}" if epochs > 0 else None
+    return UnitCost(million_samples_usd=of_samples, epoch_usd=of_epochs) if of_samples or of_epochs else None
+
+
+def _ratio(spent: Decimal, limit: Decimal) -> str | None:
+    return f"{spent / limit:.4f}" if limit else None
+
+
+def _goodput(account: Account, reported: ReportedSeconds | None) -> GoodputStatus:
+    ratio = account.ratio()
+    return GoodputStatus(
         ratio=None if ratio is None else f"{ratio:.3f}",
-        part=new.part,
-        seconds={name: plain(Decimal(ms) / 1000) for name, ms in new.ms.items() if ms},
-        usd={name: plain(dollars) for name, dollars in new.usd.items() if dollars},
+        part=account.part,
+        seconds={name: plain(Decimal(ms) / 1000) for name, ms in account.ms.items() if ms},
+        usd={name: plain(dollars) for name, dollars in account.usd.items() if dollars},
+        reported=reported,
     )
-    return {"cost": cost, "goodput": told}
 
 
 def _lost_steps(d: Draft) -> int:
@@ -170,11 +201,3 @@ def _lost_steps(d: Draft) -> int:
         return 0
     resumed = d.status.checkpoint.resumed_from_step if d.status.checkpoint else None
     return before.step - min(after.step, resumed if resumed is not None else after.step)
-
-
-def _forecast(d: Draft, accrued: Decimal, rate: Decimal, ratio: float | None) -> str | None:
-    """None where the program does not say how long it still takes: nothing is guessed."""
-    remaining = d.status.progress.eta_seconds if d.status.progress else None
-    if d.status.completion_time is not None or remaining is None or not rate or not ratio:
-        return None
-    return f"{goodput.forecast(accrued, rate, remaining, ratio).quantize(USD):f}"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 
 from paceline.api.base import at
-from paceline.api.money import CostStatus, GoodputStatus, LedgerClosed, LedgerStatus, LedgerStay
+from paceline.api.money import CostStatus, Day, GoodputStatus, LedgerClosed, LedgerStatus, LedgerStay
 from paceline.cost.goodput import PARTS, Account
-from paceline.cost.ledger import Key, Ledger, Stay, Totals
+from paceline.cost.ledger import Days, Key, Ledger, Stay, Totals
 from paceline.cost.lookup import NANO, Price
 
 STORE = "rdzv"
+EPOCH = date(1970, 1, 1)
 
 
 def read_ledger(status: CostStatus | None) -> Ledger:
@@ -21,6 +24,7 @@ def read_ledger(status: CostStatus | None) -> Ledger:
     closed, stays = status.ledger.closed, status.ledger.stays
     totals = Totals(
         Decimal(closed.usd),
+        Decimal(closed.gpu_usd),
         Decimal(closed.spot_savings_usd),
         Decimal(closed.uncertain_usd),
         int(Decimal(closed.gpu_seconds) * 1000),
@@ -37,16 +41,22 @@ def read_ledger(status: CostStatus | None) -> Ledger:
             Decimal(group.cpus),
             group.source,
             group.as_of,
+            group.gpu_model,
+            group.capacity_type,
         )
         end = None if group.end is None else int(group.end.timestamp()) * 1000
         known |= {(name, start): Stay(start, end, price) for name in spread(group.pods)}
-    return Ledger(totals, known)
+    return Ledger(
+        totals, known, {(date.fromisoformat(each.date) - EPOCH).days: Decimal(each.usd) for each in closed.days}
+    )
 
 
 def write_ledger(ledger: Ledger) -> LedgerStatus:
     c = ledger.closed
     closed = LedgerClosed(
         usd=plain(c.usd.quantize(NANO)),
+        gpu_usd=plain(c.gpu_usd.quantize(NANO)),
+        days=write_days(ledger.closed_days, NANO, c.usd.quantize(NANO)),
         spot_savings_usd=plain(c.spot_savings.quantize(NANO)),
         uncertain_usd=plain(c.uncertain.quantize(NANO)),
         gpu_seconds=plain(Decimal(c.gpu_ms) / 1000),
@@ -55,7 +65,7 @@ def write_ledger(ledger: Ledger) -> LedgerStatus:
     )
     groups: defaultdict[tuple[Stay, str], list[str]] = defaultdict(list)
     for (name, _), stay in sorted(ledger.known().items()):
-        bare = Stay(stay.start, stay.end, _without_why(stay.price))
+        bare = Stay(stay.start, stay.end, replace(stay.price, why=""))
         attempt, _, replacement = name.split("-") if name != STORE else (name, "", "")
         groups[bare, f"{attempt}-{replacement}"].append(name)
     stays = [
@@ -69,10 +79,23 @@ def write_ledger(ledger: Ledger) -> LedgerStatus:
             cpus=plain(stay.price.cpus),
             source=stay.price.source[:512],
             as_of=stay.price.as_of,
+            gpu_model=stay.price.gpu_model[:63],
+            capacity_type=stay.price.capacity,
         )
         for (stay, _), names in groups.items()
     ]
     return LedgerStatus(closed=closed, stays=stays)
+
+
+def write_days(days: Days, unit: Decimal, total: Decimal) -> list[Day]:
+    """Oldest first, rounded to ``unit`` so that they sum to ``total``, which is the rounded sum."""
+    found, exact, told = [], Decimal(0), Decimal(0)
+    for number, (day, usd) in enumerate(days.items(), 1):
+        exact += usd
+        part = (total if number == len(days) else exact.quantize(unit)) - told
+        told += part
+        found.append(Day(date=(EPOCH + timedelta(day)).isoformat(), usd=plain(part)))
+    return found
 
 
 def read_account(status: GoodputStatus | None) -> Account:
@@ -118,7 +141,3 @@ def plain(number: Decimal) -> str:
 
 def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
-
-
-def _without_why(price: Price) -> Price:
-    return Price(price.usd, price.on_demand, price.gpus, price.cpus, price.source, price.as_of)

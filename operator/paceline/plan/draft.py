@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from paceline.api import conditions as c
 from paceline.api.base import at
 from paceline.api.status import NodeCounts, Phase, RestartCounts, TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
+from paceline.cost import goodput
 from paceline.plan import nodes, progress
 from paceline.plan.actions import Action, Announce, DeletePod, Plan
+from paceline.plan.bill import USD, Bill
+from paceline.plan.books import read_account
 from paceline.plan.gang import Gang
 from paceline.plan.observed import Observed, PodRecord
 
@@ -71,6 +76,29 @@ class Draft:
         """Is the pod on a node that does not answer any more?"""
         since = nodes.lost_at(pod, self.seen.nodes, self.job.spec.node_loss.detect_seconds)
         return since is not None and self.now >= since
+
+    @cached_property
+    def bill(self) -> Bill:
+        """What the job has cost by now; nothing that a plan decides changes it."""
+        return Bill.of(self.job, self.seen, self.now)
+
+    @cached_property
+    def remaining_seconds(self) -> int | None:
+        """Until the end, as the program says; None where it does not."""
+        if self.seen.report is not None:
+            return self.seen.report.eta_seconds
+        return self.job.status.progress.eta_seconds if self.job.status.progress else None
+
+    @cached_property
+    def pace(self) -> float | None:
+        return read_account(self.job.status.goodput).pace()
+
+    @cached_property
+    def forecast(self) -> Decimal | None:
+        """USD at the end. None where the program does not say how long it still takes, or has not trained: nothing is guessed."""
+        if self.remaining_seconds is None or not self.bill.rate or self.pace is None:
+            return None
+        return goodput.forecast(self.bill.accrued, self.bill.rate, self.remaining_seconds, self.pace).quantize(USD)
 
     # -- what follows ----------------------------------------------------------------------------------------------
 

@@ -109,6 +109,31 @@ class NodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the program says of the devices that it has; None is unknown."""
+
+    # 0 to 1, and in words what it is a share of.
+    utilization: float | None = None
+    of: str = ""
+    mfu: float | None = None
+    samples: int | None = None
+    tokens: int | None = None
+    # Spent evaluating, and waiting for checkpoints, since its process began: at ``since``, Unix seconds.
+    evaluation_seconds: float | None = None
+    checkpoint_seconds: float | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A job's utilization by somebody who measures it (Prometheus): 0 to 1, the series' name, Unix seconds."""
+
+    utilization: float
+    source: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The newest progress that the training program has reported. Time is Unix seconds."""
 
@@ -125,6 +150,7 @@ class Report:
     # torchrun's count of restarts in place, and the attempt that the report is of.
     restart_count: int = 0
     attempt: int | None = None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +173,6 @@ class Observed:
     warnings: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     # Bound pods of any role that have left the API since the status was written last, with their end.
     departed: Sequence[PodRecord] = ()
+    measured: Measured | None = None
     # Price books by name.
     books: Mapping[str, Sequence[Machine]] = field(default_factory=dict)

@@ -10,7 +10,21 @@ from paceline.api.base import at
 from paceline.api.conditions import Reason
 from paceline.api.status import Cause, Failure, Phase, RestartCounts
 from paceline.api.trainingjob import TrainingJob
-from paceline.plan import accounting, causes, deadlines, elastic, failure, nodes, recovery, stall, waiting
+from paceline.plan import (
+    accounting,
+    budget,
+    causes,
+    deadlines,
+    elastic,
+    failure,
+    idle,
+    nodes,
+    recovery,
+    stall,
+    stopping,
+    story,
+    waiting,
+)
 from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, Plan
 from paceline.plan.draft import Draft
 from paceline.plan.observed import Observed
@@ -35,18 +49,19 @@ def plan(job: TrainingJob, seen: Observed, now: float, recipes: Catalogue) -> Pl
         _1_force_what_cannot_end,
         _2_leave_a_finished_job_alone,
         _3_finish_a_job_whose_workers_succeeded,
-        _4_suspend_when_asked,
-        lambda d: _5_refuse_an_invalid_recipe(d, recipes),
-        _6_begin_or_resume_or_resize,
-        _7_remove_what_is_too_many,
-        _8_keep_deadlines,
-        _9_answer_failures,
-        _10_fit_the_size,
-        _11_create_what_is_missing,
+        _4_spend_no_more_than_it_is_worth,
+        _5_suspend_when_asked,
+        lambda d: _6_refuse_an_invalid_recipe(d, recipes),
+        _7_begin_or_resume_or_resize,
+        _8_remove_what_is_too_many,
+        _9_keep_deadlines,
+        _10_answer_failures,
+        _11_fit_the_size,
+        _12_create_what_is_missing,
     )
     settled = any(intention(draft) for intention in intentions)
     if not settled:
-        _12_say_how_the_gang_is(draft)
+        _13_say_how_the_gang_is(draft)
     draft.hear(final=draft.holds(c.COMPLETE) or draft.holds(c.FAILED))
     accounting.account(draft)
     return draft.plan()
@@ -89,36 +104,54 @@ def _3_finish_a_job_whose_workers_succeeded(d: Draft) -> bool:
     return True
 
 
-def _4_suspend_when_asked(d: Draft) -> bool:
-    if not d.job.spec.suspend:
+def _4_spend_no_more_than_it_is_worth(d: Draft) -> bool:
+    idle.look(d)
+    if enough := stopping.look(d):
+        _note_start(d)
+        _end(d, c.COMPLETE, *enough, event="StoppedByMetric")
+        return True
+    if budget.look(d) == "Fail":
+        assert d.job.spec.cost.budget is not None
+        spent = f"{d.job.spec.cost.budget.max_usd} USD (cost.budget.maxUSD) are spent"
+        _end(d, c.FAILED, Cause.BUDGET_EXCEEDED, spent, event="FailedByBudget")
+        return True
+    return False
+
+
+def _5_suspend_when_asked(d: Draft) -> bool:
+    asked = (Reason.SUSPEND_REQUESTED, "suspend was set") if d.job.spec.suspend else None
+    why = asked or budget.suspension(d) or idle.suspension(d)
+    if why is None:
         return False
+    reason, words = why
+    suspended = "suspended" if asked else f"suspended: {words}"
     d.stop_clock()
     d.delete(d.seen.pods)
     if not d.holds(c.SUSPENDED) and d.attempt:
         running = c.find(d.status.conditions, c.RUNNING)
-        if running is None or running.reason != Reason.SUSPEND_REQUESTED:
-            d.announce("Suspending", "suspend was set: ending all pods")
+        if running is None or running.reason != reason:
+            d.announce("Suspending", f"{words}: ending all pods")
     for type_ in (c.RUNNING, c.RECOVERING, c.READY):
-        d.condition(type_, False, Reason.SUSPEND_REQUESTED, "the job is suspended")
+        d.condition(type_, False, reason, "the job is suspended")
     for type_ in (c.STALLED, c.DEGRADED):
-        d.clear(type_, Reason.SUSPEND_REQUESTED, "the job is suspended")
+        d.clear(type_, reason, "the job is suspended")
     d.count_nodes()
     d.set(restart_time=None)
     if d.seen.pods:
-        d.say(Phase.SUSPENDING, f"suspended; {len(d.seen.pods)} pods are ending")
+        d.say(Phase.SUSPENDING, f"{suspended}; {len(d.seen.pods)} pods are ending")
         return True
-    if d.attempt == 0:
+    if d.attempt == 0 and asked:
         d.condition(c.SUSPENDED, True, Reason.QUEUED, "created suspended: waiting to be admitted")
         d.say(Phase.QUEUED, "waiting for spec.suspend to be unset, by a queue or by hand")
         return True
     d.hear(final=True)  # what was saved on the way out was reported on the way out
     saved = d.status.checkpoint.last_step if d.status.checkpoint else None
-    d.condition(c.SUSPENDED, True, Reason.SUSPEND_REQUESTED, "all pods are gone")
-    d.say(Phase.SUSPENDED, "suspended" if saved is None else f"suspended; step {saved} is saved")
+    d.condition(c.SUSPENDED, True, reason, "all pods are gone")
+    d.say(Phase.SUSPENDED, suspended if saved is None else f"{suspended}; step {saved} is saved")
     return True
 
 
-def _5_refuse_an_invalid_recipe(d: Draft, recipes: Catalogue) -> bool:
+def _6_refuse_an_invalid_recipe(d: Draft, recipes: Catalogue) -> bool:
     recipe = d.job.spec.recipe
     wrong = (complaint(recipe, recipes) or undivided(d.job.spec, recipes)) if recipe else None
     if wrong is None:
@@ -127,17 +160,18 @@ def _5_refuse_an_invalid_recipe(d: Draft, recipes: Catalogue) -> bool:
     return True
 
 
-def _6_begin_or_resume_or_resize(d: Draft) -> bool:
+def _7_begin_or_resume_or_resize(d: Draft) -> bool:
     size = d.job.spec.nodes
     if d.attempt == 0:
         _warn_of_checkpoints_that_do_not_last(d)
     if d.holds(c.SUSPENDED):
-        d.condition(c.SUSPENDED, False, Reason.RESUMED, "suspend was unset")
+        d.condition(c.SUSPENDED, False, Reason.RESUMED, "nothing keeps it suspended any more")
         d.new_attempt(size)
     elif d.attempt == 0:
         d.new_attempt(size)
     elif d.status.nodes is not None and (d.status.nodes.requested or d.wanted) != size:
         d.announce("Resizing", f"from {d.wanted} to {size} nodes")
+        d.actions.append(CreateRendezvous())  # all is there but the budget, which a single worker had no need of
         if sizes(d.job.spec).free:
             d.resize(size)  # the others go on: torchrun takes newcomers in, and lets leavers go
         else:
@@ -148,14 +182,14 @@ def _6_begin_or_resume_or_resize(d: Draft) -> bool:
     return False
 
 
-def _7_remove_what_is_too_many(d: Draft) -> bool:
+def _8_remove_what_is_too_many(d: Draft) -> bool:
     earlier = (p for p in d.seen.pods if p.role == "worker" and p.attempt < d.attempt)
     d.delete(earlier, recovery.BROKEN_GANG_GRACE_SECONDS)
     d.delete(d.gang.surplus(d.wanted))
     return False
 
 
-def _8_keep_deadlines(d: Draft) -> bool:
+def _9_keep_deadlines(d: Draft) -> bool:
     _note_start(d)
     since = d.status.active_since
     ends = deadlines.active_ends_at(d.job, d.status.active_seconds, since.timestamp() if since else None)
@@ -180,7 +214,7 @@ def _8_keep_deadlines(d: Draft) -> bool:
     return False
 
 
-def _9_answer_failures(d: Draft) -> bool:
+def _10_answer_failures(d: Draft) -> bool:
     if what := failure.hopeless(d.gang.live, d.now):
         d.set(last_failure=what.model_copy(update={"attempt": d.attempt}))
         _end(d, c.FAILED, what.cause, f"pod {what.pod}: {what.message}")
@@ -195,12 +229,12 @@ def _9_answer_failures(d: Draft) -> bool:
     return recovery.wait_out(d) or d.judging
 
 
-def _10_fit_the_size(d: Draft) -> bool:
+def _11_fit_the_size(d: Draft) -> bool:
     elastic.fit(d)
     return False
 
 
-def _11_create_what_is_missing(d: Draft) -> bool:
+def _12_create_what_is_missing(d: Draft) -> bool:
     if d.seen.refused:
         not_running(d, Reason.INVALID_TEMPLATE, d.seen.refused)
         d.count_nodes()
@@ -217,14 +251,16 @@ def _11_create_what_is_missing(d: Draft) -> bool:
     gang = d.gang
     if gang.succeeded and (d.holds(c.RUNNING) or sizes(d.job.spec).free):
         return False  # the others have trained to the end: nobody is left to train with
-    replacement = {p.index: p.replacement + 1 for p in sorted(d.workers, key=lambda p: p.replacement)}
+    # After those that are gone, too: whose end was answered is told by its number.
+    known = [*(p for p in d.seen.gone if p.attempt == d.attempt), *d.workers]
+    replacement = {p.index: p.replacement + 1 for p in sorted(known, key=lambda p: p.replacement)}
     for index in gang.free_indices(d.wanted - len(gang.live)):
         pair = nnodes(d.job.spec, d.wanted)
         d.actions.append(CreateWorker(index, d.attempt, pair, replacement.get(index, 0), avoid))
     return False
 
 
-def _12_say_how_the_gang_is(d: Draft) -> None:
+def _13_say_how_the_gang_is(d: Draft) -> None:
     d.count_nodes()
     gang, asked = d.gang, d.job.spec.nodes
     if d.job.spec.elastic is not None and (gang.live or d.holds(c.DEGRADED)):
@@ -294,7 +330,7 @@ def _note_start(d: Draft) -> None:
         d.set(active_since=first)
 
 
-def _end(d: Draft, type_: str, reason: str, message: str) -> None:
+def _end(d: Draft, type_: str, reason: str, message: str, event: str = "") -> None:
     good = type_ == c.COMPLETE
     d.stop_clock()
     d.condition(type_, True, reason, message)
@@ -305,7 +341,7 @@ def _end(d: Draft, type_: str, reason: str, message: str) -> None:
     d.count_nodes()
     d.set(completion_time=at(d.now), restart_time=None)
     d.say(Phase.SUCCEEDED if good else Phase.FAILED, message)
-    d.announce("Succeeded" if good else reason, message, warning=not good)
+    d.announce(event or ("Succeeded" if good else reason), message + story.total(d), warning=not good)
     _clean_up(d)
     ttl = d.job.spec.ttl_seconds_after_finished
     d.wake(None if ttl is None else int(d.now) + ttl)
@@ -320,3 +356,6 @@ def _clean_up(d: Draft) -> None:
         d.delete(workers)
     elif policy == "Running":
         d.delete(p for p in workers if not p.ended)
+    else:
+        # What trains on when the job has ended (a deadline, its budget) trains for nobody, and costs.
+        d.delete(p for p in workers if not (p.succeeded or p.failed))

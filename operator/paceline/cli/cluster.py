@@ -1,0 +1,91 @@
+"""The cluster as the user of a terminal reaches it: by the kubeconfig, with errors that say what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+from urllib3.exceptions import HTTPError
+
+from paceline.api import GROUP, PLURAL, VERSION
+
+PAGE = 500
+TIMEOUT_SECONDS = 30
+Json = dict[str, Any]
+
+
+class ClusterError(Exception):
+    """Names the cause and the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """``namespace``: the one that was asked for, else the context's."""
+
+    namespace: str
+    server: str
+    jobs: Any
+    core: Any
+
+    @classmethod
+    def of(cls, context: str, namespace: str) -> Cluster:
+        """Raises ClusterError where the kubeconfig leads to none."""
+        load: Any = config  # the kubernetes package carries no types
+        try:
+            contexts, active = load.list_kube_config_contexts()
+        except ConfigException as error:
+            raise ClusterError(f"no cluster: {error} Set KUBECONFIG, or write ~/.kube/config") from error
+        if context:
+            active = next((each for each in contexts if each["name"] == context), None)
+            if active is None:
+                known = ", ".join(sorted(each["name"] for each in contexts))
+                raise ClusterError(f"--context {context}: there is none of that name; there are: {known}")
+        try:
+            load.load_kube_config(context=context or None)
+        except ConfigException as error:
+            raise ClusterError(f"the kubeconfig cannot be used: {error}") from error
+        own = (active or {}).get("context", {}).get("namespace") or "default"
+        api: Any = client
+        server = str(api.Configuration.get_default_copy().host)
+        return cls(namespace or own, server, api.CustomObjectsApi(), api.CoreV1Api())
+
+    def list_jobs(self, *, everywhere: bool = False) -> list[Json]:
+        """All TrainingJobs of the namespace, or of all. Raises ClusterError."""
+        where = () if everywhere else (self.namespace,)
+        ask = self.jobs.list_cluster_custom_object if everywhere else self.jobs.list_namespaced_custom_object
+        found: list[Json] = []
+        page = ""
+        try:
+            while True:
+                more = {"_continue": page} if page else {}
+                answer = ask(GROUP, VERSION, *where, PLURAL, limit=PAGE, _request_timeout=TIMEOUT_SECONDS, **more)
+                found += answer["items"]
+                page = answer["metadata"].get("continue", "")
+                if not page:
+                    return found
+        except (ApiException, HTTPError) as error:
+            raise self.explain(error, "" if everywhere else self.namespace) from error
+
+    def explain(self, error: ApiException | HTTPError, namespace: str) -> ClusterError:
+        """What went wrong in a request for the jobs of ``namespace`` (empty: of all), and the cure."""
+        if not isinstance(error, ApiException):
+            return ClusterError(
+                f"the cluster at {self.server} does not answer: is --context the one that was meant? {error}"
+            )
+        match error.status:
+            case 401:
+                return ClusterError(f"the cluster at {self.server} does not know who asks: log in again (401)")
+            case 403:
+                where, other = (f"-n {namespace}", "") if namespace else ("-A", ", or ask for one namespace with -n")
+                cure = f"ask for the right to list them (kubectl auth can-i list {PLURAL}.{GROUP} {where}){other}"
+                return ClusterError(
+                    f"not allowed to list TrainingJobs{f' in {namespace}' if namespace else ''}: {cure}"
+                )
+            case 404:
+                return ClusterError(
+                    f"the cluster at {self.server} has no TrainingJobs ({PLURAL}.{GROUP}): install Paceline's chart first"
+                )
+        return ClusterError(f"the cluster at {self.server} says {error.status} {error.reason}: {error.body}")
