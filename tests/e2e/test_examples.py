@@ -143,6 +143,12 @@ def test_07_checkpoints_survive_a_suspension(namespace):
     ended = wait_phase("saved", namespace, "Succeeded", seconds=240)
     assert ended["checkpoint"]["resumedFromStep"] == found["checkpoint"]["lastStep"] > 100
     assert ended["checkpoint"]["path"].startswith("/checkpoints/saved-")
+    assert float(ended["checkpoint"]["saveSeconds"]) > 0
+    assert float(ended["checkpoint"]["restoreSeconds"]) > 0
+    assert float(ended["goodput"]["seconds"]["checkpoint"]) > 0
+    assert ended["progress"]["samples"] == ended["progress"]["totalSteps"] // 23 * 1438, (
+        "from before the suspension too"
+    )
 
 
 def test_08_your_own_script_saves_when_told(namespace):
