@@ -32,7 +32,7 @@ AT_RISK = f"({USED} > 0.8 or {USED} and on ({JOB}) {FORECAST} > on ({JOB}) {BUDG
 TO_JOB = (
     "job",
     "The job's dashboard",
-    "/d/paceline-job?var-namespace=${__data.fields.namespace}&var-job=${__value.raw}",
+    "/d/paceline-job?var-datasource=${datasource}&var-namespace=${__data.fields.namespace}&var-job=${__value.raw}",
 )
 
 
