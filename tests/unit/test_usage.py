@@ -135,6 +135,19 @@ def test_a_low_utilization_is_confirmed_until_the_idle_time_is_over(running):
     assert world.condition(c.IDLE) == ("False", "InUse")
 
 
+def test_a_confirmation_that_nobody_tells_of_is_looked_for(running):
+    world = running()
+    measure(world, 0.01)
+    first = told(world).as_of
+    world.now += 160
+    decided = world.settle()
+    assert told(world).as_of == first
+    world.seen = replace(world.seen, measured=Measured(0.01, DCGM, world.now + 1))
+    world.now = decided.wake_at
+    world.settle()
+    assert told(world).as_of > first
+
+
 def test_what_was_paid_without_use_is_counted_while_the_utilization_is_known(running):
     world = running()
     wait(world, 100)
