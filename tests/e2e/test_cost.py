@@ -120,4 +120,4 @@ def test_enough_learned_ends_a_job_well_with_its_last_step_saved(namespace):
 
 def saved_at_the_end(namespace, step):
     found = status("capped", namespace)
-    return found if found["checkpoint"].get("lastStep", 0) >= step else None
+    return found if found.get("checkpoint", {}).get("lastStep", 0) >= step else None
