@@ -19,6 +19,8 @@ import pytest
 from tests.kube import ROOT, kubectl, requests, wait
 
 TLS_HOST = "localhost"
+# Where operators look for a Prometheus; only test_utilization has one there, and they do without meanwhile.
+PROMETHEUS_PORT = 19090
 
 
 class Operator:
@@ -41,6 +43,7 @@ class Operator:
                 sys.executable, "-m", "paceline", "operator", "--trainer-image=trainer:1", "--log-format=text",
                 f"--metrics-port={self.metrics_port}", f"--progress-port={self.progress_port}",
                 f"--progress-host={TLS_HOST}", f"--progress-tls-dir={self._folder}", "--pod-ip=172.31.240.1",
+                f"--prometheus-url=http://127.0.0.1:{PROMETHEUS_PORT}", "--prometheus-every-seconds=1",
                 f"--identity=operator-{self._number}-{uuid.uuid4().hex[:6]}", *self.guards,
             ],
             stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},

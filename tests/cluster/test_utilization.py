@@ -25,15 +25,17 @@ from paceline.controller.prometheus import Poller, Source
 from paceline.controller.utilization import FRESH_SECONDS
 from paceline.cost.lookup import Amounts
 from paceline.plan.observed import Container, Measured, PodRecord
-from tests.kube import wait
+from tests.cluster.conftest import PROMETHEUS_PORT, Operator
+from tests.figures import read
+from tests.kube import Json, apply, job, pods, status, wait, wait_phase
 
 ACTIVE, UTIL = "DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_DEV_GPU_UTIL"
 BLANK = 9223372036854775794  # what DCGM writes where it knows nothing
 
 
-def device(series: str, gpu: int, pod: str, value: float) -> str:
+def device(series: str, gpu: int, pod: str, value: float, namespace: str = "team") -> str:
     """A line of the exporter; a device that no pod has lacks the pod's labels."""
-    whose = f',container="trainer",namespace="team",pod="{pod}"' if pod else ""
+    whose = f',container="trainer",namespace="{namespace}",pod="{pod}"' if pod else ""
     return f'{series}{{gpu="{gpu}",UUID="GPU-{gpu}",modelName="NVIDIA H100",Hostname="node"{whose}}} {value}'
 
 
@@ -50,6 +52,7 @@ PAGES = {
         device(UTIL, 0, "b-1-0", 50), device(UTIL, 1, "b-1-0", 70),
         device(UTIL, 2, "blank-1-0", BLANK),
     ],
+    "/cluster": [],
 }  # fmt: skip
 
 
@@ -90,9 +93,9 @@ def scrape(exporter: str, path: str, honor_labels: bool) -> dict[str, object]:
 
 @pytest.fixture
 def folder(exporter: str, tmp_path: Path) -> Path:
-    """Of a Prometheus that scrapes one exporter in either style."""
+    """Of a Prometheus that scrapes exporters in either style."""
     packages.install({"prometheus": "prometheus"})
-    scrapes = [scrape(exporter, "/profiling", honor_labels=False), scrape(exporter, "/older", honor_labels=True)]
+    scrapes = [scrape(exporter, path, honor_labels=path == "/older") for path in PAGES]
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump({"scrape_configs": scrapes}), encoding="utf-8")
     return tmp_path
 
@@ -111,7 +114,7 @@ def prometheus(folder: Path, port: int) -> Iterator[None]:
         return devices(port) == sum(map(len, PAGES.values()))
 
     try:
-        wait("Prometheus has scraped both exporters", scraped)
+        wait("Prometheus has scraped all exporters", scraped)
         yield
     finally:
         process.terminate()
@@ -201,6 +204,14 @@ async def test_series_that_are_not_there_and_queries_that_are_none_end_nothing(f
     assert told == [{}, {}, {}, {}]
 
 
+async def test_without_pods_that_have_devices_nothing_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+    told = list[dict[str, Measured]]()
+    async with aiohttp.ClientSession() as session:
+        await Poller(Source("http://127.0.0.1:1"), list, told.append, time.time).poll(session)
+    assert told == [{}]
+    assert not caplog.records
+
+
 async def test_it_asks_again_and_again_until_it_is_cancelled(folder: Path) -> None:
     port, told = free_port(), list[dict[str, Measured]]()
     with prometheus(folder, port):
@@ -213,3 +224,31 @@ async def test_it_asks_again_and_again_until_it_is_cancelled(folder: Path) -> No
         await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
     assert all(set(each) == {"a", "hung", "b"} for each in told)
+
+
+def test_the_operator_writes_what_prometheus_tells_of_a_jobs_devices(
+    operator: Operator, namespace: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(job("used", namespace, resources={"limits": {"nvidia.com/gpu": 2}}))
+    wait_phase("used", namespace, "Running")
+    names = [pod["metadata"]["name"] for pod in pods("used", namespace)]
+    shares = [0.9, 0.7, 0.5, 0.3]
+    page = [device(ACTIVE, n, names[n // 2], share, namespace) for n, share in enumerate(shares)]
+    monkeypatch.setitem(PAGES, "/cluster", page)
+    with prometheus(folder, PROMETHEUS_PORT):
+        found = wait("the status has it", lambda: utilization("used", namespace))
+        assert (found["ratio"], found["source"]) == ("0.600", ACTIVE)
+        served = wait(
+            "the metric is served", lambda: of_job(operator, namespace).get("paceline_job_gpu_utilization_ratio")
+        )
+        assert served == {"": 0.6}
+        assert set(of_job(operator, namespace)["paceline_job_gpu_seconds_total"]) >= {'state="allocated"'}
+
+
+def utilization(name: str, namespace: str) -> Json | None:
+    found: Json | None = status(name, namespace).get("utilization")
+    return found
+
+
+def of_job(operator: Operator, namespace: str) -> dict[str, dict[str, float]]:
+    return read("\n".join(line for line in operator.metrics().splitlines() if f'namespace="{namespace}"' in line))

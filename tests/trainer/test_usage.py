@@ -21,7 +21,7 @@ from paceline_trainer.task import Arrays
 from paceline_trainer.usage import Counts, Usage, mfu
 from paceline_trainer.watching.devices import allowed, cores, memory_bytes, peak_flops, peak_of
 from paceline_trainer.watching.step_time import FIRST, IN_A_ROW, StepTime, StepTimes
-from tests.trainer.conftest import run_recipe
+from tests.trainer.conftest import run_recipe, written_by
 
 CPU = torch.device("cpu")
 
@@ -164,6 +164,15 @@ def test_the_flops_of_one_step_are_counted_where_that_is_asked_for():
         with plain.step():
             (a @ b).sum().backward()
     assert plain.flops is None
+
+
+def test_counting_changes_no_loss_and_the_parts_of_two_processes_are_the_whole(tmp_path):
+    (tmp_path / "two").mkdir()
+    alone, two = written_by("flops.py", 1, tmp_path), written_by("flops.py", 2, tmp_path / "two")
+    whole = alone["ddp"]["flops"]
+    assert whole > 1e6
+    for name, found in (two | {f"{name}, alone": found for name, found in alone.items()}).items():
+        assert found == {"same": True, "uncounted": None, "flops": whole}, name
 
 
 def test_what_training_waits_for_is_summed_and_is_seen_while_it_lasts():

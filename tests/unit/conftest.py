@@ -64,6 +64,12 @@ class World:
         """One reconcile: plan, act, take over the status."""
         self.seen = replace(self.seen, pods=tuple(self.pods.values()))
         decided = plan(self.job, self.seen, self.now, RECIPES)
+        self.act(decided)
+        self.job = self.job.model_copy(update={"status": decided.status})
+        return decided
+
+    def act(self, decided: Plan) -> None:
+        """What the API server makes of a plan's actions."""
         for action in decided.actions:
             match action:
                 case CreateWorker():
@@ -94,8 +100,6 @@ class World:
                     self.job_deleted = True
                 case _:
                     self.events.append(action.reason)
-        self.job = self.job.model_copy(update={"status": decided.status})
-        return decided
 
     def settle(self) -> Plan:
         """Reconcile until nothing changes."""

@@ -37,6 +37,14 @@ def test_time_goes_to_the_part_that_held_until_now():
     assert account.ratio() == pytest.approx(60 / 65)
 
 
+def test_a_correction_takes_back_what_was_given_and_makes_no_part_negative():
+    """Found by test_traces.py: pods that are being deleted cost until they are told to have ended, a second before."""
+    account = Account({"training": 9000}, {"training": Decimal(1)}, "suspended").advance(
+        10_000, Decimal("0.9"), "suspended"
+    )
+    assert (account.usd["training"], account.usd["suspended"]) == (Decimal("0.9"), 0)
+
+
 def test_steps_that_a_failure_took_back_were_not_goodput():
     account = Account({"training": 10_000, "queued": 5}, {"training": Decimal(1)}, "training").lose(4, 500)
     assert (account.ms["training"], account.ms["lost"]) == (8000, 2000)

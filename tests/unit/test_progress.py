@@ -69,9 +69,10 @@ def test_use_of_the_devices_is_taken_over_and_what_is_not_known_is_ignored():
     assert report().usage is None
 
 
-def test_a_process_that_began_in_the_future_began_now():
+def test_when_a_process_began_is_unknown_while_it_lies_in_the_future():
     """Its pod's clock is ahead; those that come after it would be taken for older ones."""
-    assert report(usage={"since": "2026-11-23T10:00:00Z"}).usage.since == 5.0
+    before = report(usage={"since": "1970-01-01T00:00:02Z"})
+    assert report(before, usage={"since": "2026-11-23T10:00:00Z"}).usage.since is None
     with pytest.raises(ValidationError, match=r"usage\.since"):
         report(usage={"since": "2026-11-23T10:00:00"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -15,6 +16,7 @@ from paceline.plan.accounting import REFRESH_SECONDS
 from paceline.plan.idle import FRESH_SECONDS
 from paceline.plan.observed import Measured, Report, Usage
 from paceline.plan.usage import wasted
+from paceline.server.payload import Payload, to_report
 
 WHOLE = Amounts(8, Decimal(8), Decimal(2**33))
 # Two nodes of 36 USD an hour: two cents a second.
@@ -131,6 +133,19 @@ def test_a_low_utilization_is_confirmed_until_the_idle_time_is_over(running):
     assert world.condition(c.IDLE) == ("True", "LowUtilization")
     measure(world, 0.5)
     assert world.condition(c.IDLE) == ("False", "InUse")
+
+
+def test_a_confirmation_that_nobody_tells_of_is_looked_for(running):
+    world = running()
+    measure(world, 0.01)
+    first = told(world).as_of
+    world.now += 160
+    decided = world.settle()
+    assert told(world).as_of == first
+    world.seen = replace(world.seen, measured=Measured(0.01, DCGM, world.now + 1))
+    world.now = decided.wake_at
+    world.settle()
+    assert told(world).as_of > first
 
 
 def test_what_was_paid_without_use_is_counted_while_the_utilization_is_known(running):
@@ -315,3 +330,17 @@ def test_time_that_nobody_measured_is_weighed_by_nothing(running):
     cost = world.job.status.cost
     assert Decimal(cost.idle_usd) - before <= RATE * (FRESH_SECONDS + REFRESH_SECONDS)
     assert Decimal(cost.accrued_usd) > 150
+
+
+def test_a_process_whose_clock_is_ahead_is_counted_once_when_its_time_has_come(running):
+    world = running()
+    since = datetime.fromtimestamp(world.now + 60, UTC).isoformat()
+    report(world)
+    heard = None
+    for step in range(2, 12):
+        world.now += 10
+        usage = {"since": since, "evaluationSeconds": step}
+        heard = to_report(Payload.model_validate({"trainerStatus": {"usage": usage}}), heard, world.now)
+        world.seen = replace(world.seen, report=replace(heard, step=step))
+        world.settle()
+        assert seconds(world, "evaluation") == (0 if step < 7 else step)

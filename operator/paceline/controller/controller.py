@@ -297,7 +297,7 @@ class Controller:
         try:
             answer = await self._executor.patch_status(job, patch)
         except ApiError as error:
-            if error.code in (404, 409):  # deleted meanwhile, or a namesake: the watch will tell
+            if error.code in (404, 409):  # deleted or changed meanwhile, or a namesake: the watch will tell
                 return
             raise
         entry.patched_at = self._clock()

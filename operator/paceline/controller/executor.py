@@ -77,8 +77,10 @@ class Executor:
     async def patch_status(self, job: TrainingJob, patch: Json) -> Json:
         meta = job.metadata
         path = f"/apis/{API_VERSION}/namespaces/{meta.namespace}/{PLURAL}/{meta.name}/status"
-        # The uid makes sure that a namesake, made since, is not taken for this job.
-        return await self._client.merge_patch(path, {"metadata": {"uid": meta.uid}, "status": patch})
+        # The uid makes sure that a namesake, made since, is not taken for this job; the version, that the patch meets the status
+        # it was made from. After a write whose answer was lost, half of either ledger would be left.
+        same = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        return await self._client.merge_patch(path, {"metadata": same, "status": patch})
 
     async def _do(self, job: TrainingJob, action: Action) -> None:
         namespace = f"/api/v1/namespaces/{job.metadata.namespace}"

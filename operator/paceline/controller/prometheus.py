@@ -55,22 +55,25 @@ class Poller:
                 await asyncio.sleep(self._source.every_seconds)
 
     async def poll(self, session: aiohttp.ClientSession) -> None:
-        """Asks once. While Prometheus is away, what it said last holds for as long as it is fresh."""
+        """Asks once, where there is something to ask for. While Prometheus is away, what it said last holds as long as it is
+        fresh."""
         pods = utilization.with_devices(self._pods())
+        self._last = await self._try(session, pods) if pods else {}
+        self._use(self._last)
+
+    async def _try(self, session: aiohttp.ClientSession, pods: list[PodRecord]) -> dict[str, Measured]:
         try:
-            found = await self._measure(session, pods) if pods else {}
+            found = await self._measure(session, pods)
         except (AnswerError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             if not self._away:
                 log.warning("Prometheus does not tell the use of devices: %s", error or repr(error))
             self._away = True
             now = self._clock()
-            found = {uid: each for uid, each in self._last.items() if utilization.fresh(each.time, now)}
-        else:
-            if self._away:
-                log.info("Prometheus tells the use of devices again")
-            self._away = False
-        self._last = found
-        self._use(found)
+            return {uid: each for uid, each in self._last.items() if utilization.fresh(each.time, now)}
+        if self._away:
+            log.info("Prometheus tells the use of devices again")
+        self._away = False
+        return found
 
     async def _measure(self, session: aiohttp.ClientSession, pods: list[PodRecord]) -> dict[str, Measured]:
         active = await self._ask(session, self._active)

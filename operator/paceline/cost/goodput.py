@@ -60,15 +60,8 @@ class Account:
 
     def advance(self, wall_ms: int, accrued: Decimal, part: Part) -> Account:
         """To ``wall_ms`` since creation and ``accrued`` dollars; all that is new was the part that held until now."""
-        ms, usd = dict(self.ms), dict(self.usd)
-        more = wall_ms - self.total_ms
-        ms[self.part] = ms.get(self.part, 0) + max(0, more)
-        # A completion time is a whole second, and may lie before what was counted; so may a clock that was set back.
-        for given in sorted(ms, key=lambda p: (p in PRODUCTIVE, ms[p]), reverse=True):
-            back = min(ms[given], max(0, -more))
-            ms[given], more = ms[given] - back, more + back
-        # A correction (a pod ended a second before it was told) takes back what it gave.
-        usd[self.part] = usd.get(self.part, Decimal(0)) + accrued - sum(usd.values(), Decimal(0))
+        ms = _given(self.ms, self.part, wall_ms - self.total_ms)
+        usd = _given(self.usd, self.part, accrued - sum(self.usd.values(), Decimal(0)))
         return Account(ms, usd, part)
 
     def lose(self, steps: int, step_ms: int) -> Account:
@@ -98,6 +91,17 @@ class Account:
 
     def failures_usd(self) -> Decimal:
         return sum((self.usd.get(part, Decimal(0)) for part in FAILURES), Decimal(0))
+
+
+def _given(by: Mapping[Part, Any], part: Part, more: Any) -> dict[Part, Any]:
+    """With ``more`` in the part. Less than nothing is taken back, from that part first: a pod ended before it was told, a
+    completion time is a whole second that may lie before what was counted, a clock was set back."""
+    zero = type(more)(0)
+    found = {**by, part: by.get(part, zero) + max(zero, more)}
+    for each in sorted(found, key=lambda p: (p == part, p in PRODUCTIVE, found[p]), reverse=True):
+        back = min(found[each], max(zero, -more))
+        found[each], more = found[each] - back, more + back
+    return found
 
 
 def _moved(by: Mapping[Part, Any], amount: Any, part: Part) -> dict[Part, Any]:

@@ -15,7 +15,7 @@ from paceline.plan.idle import FRESH_SECONDS
 
 MILLI = Decimal("0.001")
 # The idle clock runs on while a low utilization is confirmed: well before what stands in the status is too old to count.
-CONFIRM_SECONDS = FRESH_SECONDS / 2
+CONFIRM_SECONDS, LOOK_SECONDS = FRESH_SECONDS / 2, 30
 
 
 def known(d: Draft) -> Utilization | None:
@@ -41,9 +41,11 @@ def crossed(d: Draft) -> bool:
     if low != _low(d, old):
         return True
     confirm_at = old.as_of.timestamp() + CONFIRM_SECONDS
-    if low and d.now < confirm_at:
-        d.wake(confirm_at)
-    return low and d.now >= confirm_at and new.as_of > old.as_of
+    if low and d.now >= confirm_at and new.as_of > old.as_of:
+        return True
+    if low:  # nobody says that a figure which did not move was measured again
+        d.wake(max(confirm_at, d.now + LOOK_SECONDS))
+    return False
 
 
 def weigh(d: Draft, written: int) -> str | None:

@@ -124,8 +124,9 @@ def _usage(sent: WireUsage | None, before: Usage | None, now: float) -> Usage | 
     kept = Usage() if before is None else replace(before, utilization=None, of="", mfu=None)
     told = {} if sent is None else sent.model_dump(exclude_none=True)
     if "since" in told:
-        # A pod whose clock is ahead would make later processes look older than its own.
-        told["since"] = min(told["since"].timestamp(), now)
+        # Of a pod whose clock is ahead, unknown until that time has come: later processes would look older than its own, and a
+        # time that moved with each report would be one of a new process each.
+        told["since"] = since if (since := told["since"].timestamp()) <= now else None
     return None if before is None and not told else replace(kept, **told)
 
 

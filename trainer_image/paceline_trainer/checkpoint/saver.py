@@ -143,7 +143,7 @@ class Saver:
             self.storage.assembly(manifest.name),
             sync=self.storage.local,
             prepare=lambda: self._prepare(manifest),
-            publish=lambda files: self._publish(manifest, files, began),
+            publish=lambda files: self._publish(manifest, files),
         )
         started = async_save(
             state.tree(self._world.rank),
@@ -189,11 +189,11 @@ class Saver:
         self._fence.check()
         self.storage.clear_assembly(manifest.name)
 
-    def _publish(self, manifest: Manifest, files: dict[str, StoredFile], began: float) -> None:
+    def _publish(self, manifest: Manifest, files: dict[str, StoredFile]) -> None:
         self._fence.check()
         made = dataclasses.replace(manifest, files=files)
         self.storage.publish(made)
-        self.last, self._save_seconds = made, time.monotonic() - began
+        self.last, self._save_seconds = made, time.monotonic() - self._tried_at
         self._damaged.discard(made.name)
         try:
             self._prune()
