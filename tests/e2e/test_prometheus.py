@@ -133,7 +133,7 @@ def seen(priced: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
         saved = wait("a checkpoint", lambda: status(JOB, NAMESPACE).get("checkpoint", {}).get("lastStep"), 240)
         wait("steps to lose", lambda: status(JOB, NAMESPACE)["progress"]["step"] > saved + 40, 120)
         worker = pods(JOB, NAMESPACE)[0]["metadata"]["name"]
-        kubectl("delete", "pod", worker, "-n", NAMESPACE, "--grace-period=0", "--force")  # without time to save
+        kubectl("delete", "pod", worker, "-n", NAMESPACE, "--grace-period=0", "--force")
         wait("it was restarted", lambda: status(JOB, NAMESPACE).get("restarts", {}).get("total"), 120)
         wait(
             "it trains again, and has saved again",
