@@ -35,7 +35,10 @@ def spare(namespace: str) -> Iterator[str]:
 
 
 def ready(node: str) -> bool:
-    return condition(get("node", node)["status"], "Ready").get("status") == "True"
+    """And known to be: the node controller takes a new node's taint away a moment after it has become ready."""
+    found = get("node", node)
+    tainted = any(t["key"] == "node.kubernetes.io/not-ready" for t in found["spec"].get("taints", []))
+    return condition(found["status"], "Ready").get("status") == "True" and not tainted
 
 
 def names(name: str, namespace: str) -> list[str]:
