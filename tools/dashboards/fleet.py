@@ -62,7 +62,7 @@ def fleet() -> Dashboard:
         ),
         figure(
             "Saved by spot",
-            "By the jobs of this range since their starts: spot machines against on demand, less what failures lost. 0: nothing.",
+            "By the jobs of this range since their starts: spot against on demand, less what failures lost. None: no spot.",
             f"sum(max by ({JOB}) (last_over_time(paceline_job_spot_savings_usd_total{{{HERE}}}[$__range])))",
             USD,
             steps=((None, "green"),),

@@ -163,7 +163,7 @@ def job() -> Dashboard:
             width=6,
             steps=((None, "green"), (1, "orange")),
         ),
-        curves("World size", "Processes that train together.", [(one("world_size"), "processes")], "none", width=6),
+        curves("World size", "Workers that run.", [(one("world_size"), "workers")], "none", width=6),
         curves(
             "Age of the newest checkpoint",
             "Seconds of training that a failure would take back now.",
