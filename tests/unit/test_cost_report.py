@@ -81,7 +81,7 @@ def test_what_is_unknown_is_unknown_and_what_never_had_a_node_costs_nothing():
     unpriced, queued, new = lines(UNPRICED, QUEUED, NEW)
     assert (unpriced.usd, unpriced.why, unpriced.gpu_hours) == (None, "price unknown", 4)
     assert (queued.usd, queued.why) == (0, "")
-    assert (new.usd, new.why) == (None, "no operator has counted it")
+    assert (new.usd, new.why) == (None, "not counted")
 
 
 def test_the_dearest_is_first_and_the_unknown_last():
