@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -12,9 +13,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kubernetes.client.exceptions import ApiException
 from typer.testing import CliRunner
 
 from paceline.api.trainingjob import TrainingJob
+from paceline.cli.cluster import Cluster
 from paceline.cli.cost import QuestionError, bill, day, show
 from paceline.cli.main import app
 from paceline.cost.report import line, sums, total, within
@@ -206,3 +209,18 @@ def test_mistakes_name_the_cause_and_the_cure(tmp_path, monkeypatch, arguments, 
     done = CliRunner().invoke(app, ["cost", *arguments])
     assert done.exit_code == 2
     assert why in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("status", "namespace", "why"),
+    [
+        (401, "", "does not know who asks: log in again"),
+        (403, "x", "not allowed to list TrainingJobs in x: ask for the right to list them"),
+        (403, "", r"can-i list trainingjobs.paceline.dev -A\), or ask for one namespace with -n"),
+        (404, "x", "has no TrainingJobs .*: install Paceline's chart first"),
+        (500, "x", "https://c says 500"),
+    ],
+)
+def test_what_the_api_server_refuses_is_explained(status, namespace, why):
+    cluster = Cluster(namespace, "https://c", None, None)
+    assert re.search(why, str(cluster.explain(ApiException(status=status), namespace)))
