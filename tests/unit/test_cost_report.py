@@ -146,6 +146,12 @@ def test_a_table_with_its_sum_and_what_it_means(capsys):
     assert rows[-1] == "Jobs that were deleted are not in it: Prometheus has them, as paceline_job_cost_usd_total."
 
 
+def test_a_narrow_terminal_cuts_no_dollars_off(capsys, monkeypatch):
+    wide = shown(capsys, ALL).splitlines()[:8]
+    monkeypatch.setenv("COLUMNS", "40")
+    assert shown(capsys, ALL).splitlines()[:8] == wide
+
+
 def test_of_days_the_table_says_what_it_leaves_out(capsys):
     out = shown(capsys, ALL, by="day")
     assert [row.split() for row in out.splitlines()[:4]] == [
