@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -264,7 +265,7 @@ def test_a_run_reports_what_it_used_and_goes_on_counting_after_a_resume(tmp_path
     found = []
     for epochs in (2, 3):
         train(params={"epochs": epochs, "batch_size": 100, "patience": 5})
-        read = [to_report(Payload.model_validate(body), None, now=1) for body in reports]
+        read = [to_report(Payload.model_validate(body), None, now=time.time()) for body in reports]
         found.append(read[-1])
         sums = [one.usage.evaluation_seconds for one in read]
         assert sums == sorted(sums)
