@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from paceline.render import guards
+from tests.cluster.test_chart_rights import AT_HOME, EVERYWHERE
 from tests.kube import ROOT, kubectl
 
 CHART = ROOT / "charts/paceline"
@@ -41,23 +42,8 @@ def rules(role):
 def test_the_rights_are_these():
     # That each is enough is shown by test_chart_rights; that none is too much, by reading this list.
     found = rendered()
-    assert rules(found["ClusterRole", "t-paceline"]) == {
-        "paceline.dev/trainingjobs": {"list", "watch", "delete"},
-        "paceline.dev/trainingjobs/status": {"patch"},
-        "paceline.dev/trainingjobs/finalizers": {"update"},
-        "/pods": {"list", "watch", "create", "delete"},
-        "/pods/log": {"get"},
-        "/services": {"create"},
-        "/nodes": {"list", "watch"},
-        "/events": {"list"},
-        "events.k8s.io/events": {"create"},
-        "policy/poddisruptionbudgets": {"create"},
-        "authentication.k8s.io/tokenreviews": {"create"},
-    }
-    assert rules(found["Role", "t-paceline"]) == {
-        "coordination.k8s.io/leases": {"get", "create", "update"},
-        "discovery.k8s.io/endpointslices": {"get", "create", "patch"},
-    }
+    assert rules(found["ClusterRole", "t-paceline"]) == EVERYWHERE
+    assert rules(found["Role", "t-paceline"]) == AT_HOME
     bound = {k: o for k, o in found.items() if k[0].endswith("Binding")}
     assert set(bound) == {("ClusterRoleBinding", "t-paceline"), ("RoleBinding", "t-paceline")}
     for binding in bound.values():

@@ -83,7 +83,8 @@ def test_what_a_budget_did_is_counted(operator, namespace):
     nodes, before = [f"kwok-{n}" for n in range(4)], suspended()
     kubectl("annotate", "node", *nodes, f"{PRICE}=3600", "--overwrite")
     try:
-        apply(job("capped", namespace, cost={"budget": {"maxUSD": "1", "onExceed": "Suspend"}}))
+        half = {"requests": {"cpu": 32}}  # of each node: half a dollar a second
+        apply(job("capped", namespace, resources=half, cost={"budget": {"maxUSD": "1", "onExceed": "Suspend"}}))
         wait_phase("capped", namespace, "Suspended")
         assert suspended() == before + 1
         found = {line for line in series(operator.metrics(), namespace) if line.startswith("paceline_job_info")}
@@ -131,11 +132,13 @@ async def test_five_hundred_jobs_come_and_go_and_leave_no_series_and_no_memory(o
             """Of each job, its series, once the operator tells the same of all that this process hears of."""
             found = series(operator.metrics(), namespace)
             jobs = by_job(found)
-            done = len(jobs) == JOBS and all('phase="Suspended"' in line for line in found if "job_phase" in line)
+            done = len(jobs) == JOBS and sum('phase="Queued"' in line for line in found) == JOBS
             return jobs if done and found == here() else None
 
         await asyncio.to_thread(apply, *(job(f"many-{n}", namespace, suspend=True) for n in range(JOBS)))
-        found = await asyncio.to_thread(wait, "all of them are suspended", told, 180)
+        found = await asyncio.to_thread(
+            wait, "all of them are queued, as whoever is suspended from the start", told, 180
+        )
         assert len(set(found.values())) == 1, "each has as many as the next"
         assert max(found.values()) <= MOST_SERIES
         print(f"{found['many-0']} series for each of {JOBS} suspended jobs")

@@ -89,6 +89,8 @@ def ask(tmp_path):
     (tmp_path / "book.csv").write_text(BOOK, encoding="utf-8")
     job = {"kind": "TrainingJob", "spec": {"nodes": 2, "resources": {"limits": {"nvidia.com/gpu": 8}}}}
     (tmp_path / "job.yaml").write_text(json.dumps(job), encoding="utf-8")
+    job["spec"]["nodes"] = 4
+    (tmp_path / "wide.yaml").write_text(json.dumps(job), encoding="utf-8")
     (tmp_path / "cpu.yaml").write_text(json.dumps({"kind": "TrainingJob", "spec": {"nodes": 2}}), encoding="utf-8")
     for name, spec in (
         ("word", "eight"),
@@ -107,22 +109,32 @@ def ask(tmp_path):
 
 def test_a_table_and_sentences(ask):
     said = ask("--hours", "10", "--within-hours", "5", "--under-usd", "650").output
-    assert "2 × h8    16 × H100  spot        16.00   10.0  160.00  measured" in said
+    assert "2 × h8    16 × H100  spot        16.00   10.0  160.00  given" in said
     assert "Cheapest within 5 h: 4 × h8 (32 × H100), spot: 5.0 h, $160.00." in said
     assert "Fastest under $650" in said
     assert "Prices as of 2026-01-02 to 2026-01-03; they age." in said
     assert "Left out, as their speed beside H100 is unknown: Abacus." in said
-    assert "linearly: nothing measured was given" in said
-    assert "without preemptions: nothing measured was given" in said
+    assert "Hours: given." in said
+    assert "Several machines: assumed to scale linearly; nothing was measured or given" in said
+    assert "Spot: how often it is preempted is unknown, and not counted" in said
 
 
-def test_what_was_measured_is_used_and_said(ask):
+def test_what_is_given_is_used_and_said(ask):
     said = ask(
         "--samples", "3600000", "--throughput", "100", "--scaling", "2:0.5", "--preemptions-per-hour", "0.1"
     ).output
     assert "The work is 10.0 hours of one H100." in said
-    assert "Several machines scale as measured (2:0.5)." in said
-    assert "without preemptions" not in said
+    assert "Samples: given; 100 a second of one H100: given." in said
+    assert "Several machines scale as given: 2:0.5." in said
+    assert "Spot: 0.1 preemptions an hour of a machine, given; each takes 10.0 minutes, assumed." in said
+
+
+def test_hours_are_those_of_the_jobs_own_size_however_it_scales(ask):
+    said = " ".join(ask("--hours", "10", "--scaling", "2:0.5,4:0.25").output.split())
+    assert "2 × h8 16 × H100 spot 16.00 10.0 160.00 given" in said
+    assert "The work is 80.0 hours of one H100." in said
+    beyond = ask("--hours", "10", "--scaling", "2:0.5", job="wide.yaml")
+    assert (beyond.exit_code, "--hours are of 4 machines" in beyond.stderr) == (2, True)
 
 
 def test_programs_get_json_and_csv(ask):

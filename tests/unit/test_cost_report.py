@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -12,9 +13,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kubernetes.client.exceptions import ApiException
 from typer.testing import CliRunner
 
 from paceline.api.trainingjob import TrainingJob
+from paceline.cli.cluster import Cluster
 from paceline.cli.cost import QuestionError, bill, day, show
 from paceline.cli.main import app
 from paceline.cost.report import line, sums, total, within
@@ -81,7 +84,7 @@ def test_what_is_unknown_is_unknown_and_what_never_had_a_node_costs_nothing():
     unpriced, queued, new = lines(UNPRICED, QUEUED, NEW)
     assert (unpriced.usd, unpriced.why, unpriced.gpu_hours) == (None, "price unknown", 4)
     assert (queued.usd, queued.why) == (0, "")
-    assert (new.usd, new.why) == (None, "no operator has counted it")
+    assert (new.usd, new.why) == (None, "not counted")
 
 
 def test_the_dearest_is_first_and_the_unknown_last():
@@ -141,6 +144,12 @@ def test_a_table_with_its_sum_and_what_it_means(capsys):
     assert "Without a price, and in no sum of dollars: a/unpriced (4.00 GPU hours in all)." in rows[9]
     assert "Not counted by any operator yet: a/new." in rows
     assert rows[-1] == "Jobs that were deleted are not in it: Prometheus has them, as paceline_job_cost_usd_total."
+
+
+def test_a_narrow_terminal_cuts_no_dollars_off(capsys, monkeypatch):
+    wide = shown(capsys, ALL).splitlines()[:8]
+    monkeypatch.setenv("COLUMNS", "40")
+    assert shown(capsys, ALL).splitlines()[:8] == wide
 
 
 def test_of_days_the_table_says_what_it_leaves_out(capsys):
@@ -206,3 +215,18 @@ def test_mistakes_name_the_cause_and_the_cure(tmp_path, monkeypatch, arguments, 
     done = CliRunner().invoke(app, ["cost", *arguments])
     assert done.exit_code == 2
     assert why in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("status", "namespace", "why"),
+    [
+        (401, "", "does not know who asks: log in again"),
+        (403, "x", "not allowed to list TrainingJobs in x: ask for the right to list them"),
+        (403, "", r"can-i list trainingjobs.paceline.dev -A\), or ask for one namespace with -n"),
+        (404, "x", "has no TrainingJobs .*: install Paceline's chart first"),
+        (500, "x", "https://c says 500"),
+    ],
+)
+def test_what_the_api_server_refuses_is_explained(status, namespace, why):
+    cluster = Cluster(namespace, "https://c", None, None)
+    assert re.search(why, str(cluster.explain(ApiException(status=status), namespace)))

@@ -11,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.api import conditions as c
-from paceline.cost.lookup import Amounts, Host
 from paceline.plan.accounting import REFRESH_SECONDS
 from paceline.plan.idle import FRESH_SECONDS
 from paceline.plan.observed import Measured, Report, Usage
 from paceline.plan.usage import wasted
 from paceline.server.payload import Payload, to_report
 
-WHOLE = Amounts(8, Decimal(8), Decimal(2**33))
 # Two nodes of 36 USD an hour: two cents a second.
 RATE = Decimal("0.02")
 DCGM = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
@@ -30,14 +28,7 @@ def running(make_world):
 
 
 def runs(world):
-    """A gang of two, with 16 devices, that runs on priced nodes."""
-    for name in ("n1", "n2"):
-        world.set_node(name, host=Host(override="36", has=WHOLE))
-    world.settle()
-    for pod in world.workers():
-        world.change(pod.name, asks=WHOLE)
-    world.run_all()
-    world.settle()
+    world.start_priced()
     return world
 
 

@@ -6,7 +6,8 @@ import csv
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -19,10 +20,13 @@ from rich.table import Table
 
 from paceline.api import KIND
 from paceline.api.spec import TrainingJobSpec
+from paceline.cost import measured
 from paceline.cost.advise import PEAKS, Option, Preemptions, Scaling, Work, cheapest, fastest, of_size, options
+from paceline.cost.measured import DEVICES, Basis, Figure, Run
 from paceline.cost.prices import Machine, PriceBookError, parse
 
-DEVICES = ("nvidia.com/gpu", "amd.com/gpu")
+# Of a preemption whose loss nobody has measured.
+LOST_HOURS = 10 / 60
 
 
 class AdviceError(ValueError):
@@ -31,9 +35,10 @@ class AdviceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``hours``: that the job takes as it is; else ``samples`` in all at ``throughput`` samples a second of one device."""
+    """``hours``: that the job takes as it is; else ``samples`` in all at ``throughput`` samples a second of one device. ``runs``
+    speak where nothing is given by hand."""
 
-    job: Path
+    job: TrainingJobSpec
     device: str
     hours: float | None = None
     samples: float | None = None
@@ -41,9 +46,23 @@ class Question:
     within_hours: float = math.inf
     under_usd: Decimal | None = None
     scaling: str = ""
-    preemptions: Preemptions = field(default_factory=Preemptions)
+    preemptions_per_hour: float | None = None
+    lost_hours: float | None = None
     max_machines: int = 16
     price_book: Path | None = None
+    runs: tuple[Run, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the answer rests on. ``work``: where its amount is from; ``throughput`` in samples a second of one device;
+    ``preemptions`` an hour of a spot machine."""
+
+    work: Basis
+    throughput: Figure[float | None]
+    scaling: Figure[Scaling]
+    preemptions: Figure[float]
+    lost_hours: Figure[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,7 @@ class Advice:
     size: list[Option]
     best: list[str]
     basis: list[str]
+    figures: Figures
 
 
 def advise(question: Question) -> Advice:
@@ -62,12 +82,18 @@ def advise(question: Question) -> Advice:
     if question.device not in {machine.accelerator for machine in book} | set(PEAKS):
         known = ", ".join(sorted({machine.accelerator for machine in book if machine.accelerator} | set(PEAKS)))
         raise AdviceError(f"--on {question.device}: unknown; there are: {known}")
-    work, scaling = Work(_device_hours(question, devices), question.device), _scaling(question.scaling)
-    size = of_size(book, devices, work, scaling, question.preemptions)
-    every = options(book, range(1, question.max_machines + 1), work, scaling, question.preemptions)
+    figures = _figures(question, devices)
+    work, scaling = Work(_device_hours(question, devices, figures), question.device), figures.scaling.value
+    preemptions = Preemptions(figures.preemptions.value, figures.lost_hours.value)
+    size = of_size(book, devices * question.job.nodes, work, scaling, preemptions)
+    every = options(book, range(1, question.max_machines + 1), work, scaling, preemptions)
     if not every:
         raise AdviceError(f"no machine of the price book has devices whose speed beside {question.device} is known")
-    return Advice(size, list(_best(every, question)), list(_basis(book, question, work, every)))
+    basis = [
+        *_basis(book, work, every),
+        *_from(question, devices, figures, spot=any(o.purchase == "spot" for o in every)),
+    ]
+    return Advice(size, _best(every, question), basis, figures)
 
 
 def show(advice: Advice, output: str) -> None:
@@ -80,14 +106,15 @@ def show(advice: Advice, output: str) -> None:
             table.add_column(column, no_wrap=True, justify="right" if column in ("USD/H", "HOURS", "USD") else "left")
         for one in advice.size:
             rate, hours, usd = f"{one.usd_per_hour:.2f}", f"{one.hours:.1f}", f"{one.usd:.2f}"
-            table.add_row(*_words(one), rate, hours, usd, "estimated" if one.estimated else "measured")
+            table.add_row(*_words(one), rate, hours, usd, _speed(one, advice))
         console.print(table)
         for sentence in [*advice.best, *advice.basis]:
             console.print(sentence, highlight=False, soft_wrap=True)
         return
-    rows = [_row(one) for one in advice.size]
+    rows = [_row(one, advice) for one in advice.size]
     if output == "json":
-        print(json.dumps({"options": rows, "best": advice.best, "basis": advice.basis}, indent=2))
+        answer = {"options": rows, "best": advice.best, "basis": advice.basis, "figures": _told(advice.figures)}
+        print(json.dumps(answer, indent=2))
         return
     writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]) if rows else ["machine"])
     writer.writeheader()
@@ -103,8 +130,8 @@ def _book(path: Path | None) -> list[Machine]:
         raise AdviceError(f"--price-book: {error}") from error
 
 
-def _devices(path: Path) -> int:
-    """That the manifest's first TrainingJob asks for, over all nodes."""
+def read(path: Path) -> TrainingJobSpec:
+    """The manifest's first TrainingJob. Raises AdviceError."""
     try:
         found: list[Any] = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -113,15 +140,18 @@ def _devices(path: Path) -> int:
     if not jobs:
         raise AdviceError(f"-f: there is no {KIND} in {path}")
     try:
-        spec = TrainingJobSpec.model_validate(jobs[0].get("spec"))
+        return TrainingJobSpec.model_validate(jobs[0].get("spec"))
     except ValidationError as error:
         wrong = [f"-f: {'.'.join(['spec', *map(str, one['loc'])])}: {one['msg']}" for one in error.errors()]
         raise AdviceError("\n".join(wrong)) from error
-    limits = {name: spec.resources.limits[name] for name in DEVICES if name in spec.resources.limits}
-    for name, limit in limits.items():
-        if not str(limit).isdecimal():
-            raise AdviceError(f"-f: spec.resources.limits.{name} must be a whole number, not {limit!r}")
-    devices = spec.nodes * sum(int(limit) for limit in limits.values())
+
+
+def _devices(spec: TrainingJobSpec) -> int:
+    """That a worker asks for."""
+    try:
+        devices = measured.devices(spec)
+    except ValueError as error:
+        raise AdviceError(f"-f: {error}") from error
     if devices < 1:
         raise AdviceError(f"-f: spec.resources.limits has no {' or '.join(DEVICES)}: what is compared are accelerators")
     return devices
@@ -132,16 +162,45 @@ def _check(question: Question) -> None:
     work = [value for value in (question.hours, question.samples, question.throughput) if value is not None]
     if not all(math.isfinite(value) and value > 0 for value in work):
         raise AdviceError("--hours, --samples and --throughput must be finite and above 0")
-    if not math.isfinite(question.preemptions.per_machine_hour) or not math.isfinite(question.preemptions.hours_lost):
+    if not math.isfinite(question.preemptions_per_hour or 0) or not math.isfinite(question.lost_hours or 0):
         raise AdviceError("--preemptions-per-hour and --lost-minutes must be finite")
 
 
-def _device_hours(question: Question, devices: int) -> float:
+def _figures(question: Question, devices: int) -> Figures:
+    """What is given by hand, else what the runs have measured, else what is assumed or unknown."""
+    runs, linear, lost = question.runs, Scaling(), question.lost_hours
+    speed: Figure[float | None] | None = None
+    if question.throughput is not None:
+        speed = Figure(question.throughput, "given")
+    elif (found := measured.throughput(runs, devices)) is not None:
+        speed = Figure(found.value, found.basis, found.jobs)
+    given = Figure(_scaling(question.scaling), "given") if question.scaling else None
+    often = None if question.preemptions_per_hour is None else Figure(question.preemptions_per_hour, "given")
+    return Figures(
+        work="given" if question.hours is not None or speed is None else speed.basis,
+        throughput=speed or Figure(None, "unknown"),
+        scaling=given or measured.scaling(runs, devices) or Figure(linear, "assumed"),
+        preemptions=often or measured.preemptions_per_hour(runs) or Figure(0.0, "unknown"),
+        lost_hours=(Figure(lost, "given") if lost is not None else measured.hours_lost(runs))
+        or Figure(LOST_HOURS, "assumed"),
+    )
+
+
+def _device_hours(question: Question, devices: int, figures: Figures) -> float:
     if question.hours is not None and question.samples is None and question.throughput is None:
-        return question.hours * devices
-    if question.hours is None and question.samples is not None and question.throughput is not None:
-        return question.samples / question.throughput / 3600
-    raise AdviceError("how much work is it? Give --hours, or --samples with --throughput")
+        nodes = question.job.nodes
+        share = figures.scaling.value.efficiency(nodes)
+        if share is None:
+            raise AdviceError(
+                f"--hours are of {nodes} machines, and how these scale was not measured: add it to --scaling"
+            )
+        return question.hours * devices * nodes * share
+    speed = figures.throughput.value
+    if question.hours is None and question.samples is not None and speed is not None:
+        return question.samples / speed / 3600
+    raise AdviceError(
+        "how much work is it? Give --hours, or --samples with --throughput (or --from a run that says how fast it was)"
+    )
 
 
 def _scaling(text: str) -> Scaling:
@@ -165,7 +224,7 @@ def _best(every: list[Option], question: Question) -> list[str]:
     return [f"{what}: {_sentence(found) if found else nothing}" for what, found in limits.items()]
 
 
-def _basis(book: list[Machine], question: Question, work: Work, every: list[Option]) -> list[str]:
+def _basis(book: list[Machine], work: Work, every: list[Option]) -> list[str]:
     dates = sorted({machine.as_of for machine in book})
     unknown = sorted({m.accelerator for m in book if m.accelerator and work.speed(m.accelerator) is None})
     said = [f"Prices as of {dates[0]}" + (f" to {dates[-1]}" if dates[0] != dates[-1] else "") + "; they age."]
@@ -174,14 +233,47 @@ def _basis(book: list[Machine], question: Question, work: Work, every: list[Opti
         said.append("Speeds of other devices are estimated from dense BF16 peaks.")
     if unknown:
         said.append(f"Left out, as their speed beside {work.device} is unknown: {', '.join(unknown)}.")
-    said.append(
-        f"Several machines scale as measured ({question.scaling})."
-        if question.scaling
-        else "Several machines are taken to scale linearly: nothing measured was given (--scaling)."
-    )
-    if any(one.purchase == "spot" for one in every) and not question.preemptions.per_machine_hour:
-        said.append("Spot is counted without preemptions: nothing measured was given (--preemptions-per-hour).")
     return said
+
+
+def _from(question: Question, devices: int, figures: Figures, *, spot: bool) -> Iterator[str]:
+    """Of each figure, where it is from."""
+    speed, scaling, often, lost = figures.throughput, figures.scaling, figures.preemptions, figures.lost_hours
+    if question.hours is not None:
+        yield "Hours: given."
+    else:
+        yield f"Samples: given; {speed.value:.4g} a second of one {question.device}: {speed.words}."
+    if scaling.basis == "assumed":
+        yield "Several machines: assumed to scale linearly; nothing was measured or given (--from, --scaling)."
+    else:
+        fewest = scaling.value.measured[0][0]
+        more = f"; fewer than {fewest} are assumed to lose nothing" if scaling.jobs and fewest > 1 else ""
+        yield f"Several machines scale as {scaling.words}: {_shares(scaling.value)}{more}."
+    if spot and often.basis == "unknown":
+        yield "Spot: how often it is preempted is unknown, and not counted (--from a run on spot, --preemptions-per-hour)."
+    elif spot:
+        yield (
+            f"Spot: {often.value:.4g} preemptions an hour of a machine, {often.words}; "
+            f"each takes {lost.value * 60:.1f} minutes, {lost.words}."
+        )
+    if others := [each.name for each in question.runs if each.devices != devices]:
+        yield f"No throughput is taken from runs with another number of devices a worker: {', '.join(others)}."
+
+
+def _shares(scaling: Scaling) -> str:
+    return ",".join(f"{machines}:{share:.4g}" for machines, share in scaling.measured)
+
+
+def _told(figures: Figures) -> dict[str, Any]:
+    def told(figure: Figure[Any], value: Any) -> dict[str, Any]:
+        return {"value": None if figure.basis == "unknown" else value, "basis": figure.basis, "jobs": list(figure.jobs)}
+
+    return {
+        "samplesPerSecondOfADevice": told(figures.throughput, figures.throughput.value),
+        "scaling": told(figures.scaling, _shares(figures.scaling.value) or "linear"),
+        "preemptionsPerHour": told(figures.preemptions, figures.preemptions.value),
+        "lostMinutes": told(figures.lost_hours, figures.lost_hours.value * 60),
+    }
 
 
 def _words(one: Option) -> tuple[str, str, str]:
@@ -193,7 +285,12 @@ def _sentence(one: Option) -> str:
     return f"{machines} ({devices}), {how}: {one.hours:.1f} h, ${one.usd:.2f}."
 
 
-def _row(one: Option) -> dict[str, Any]:
+def _speed(one: Option, advice: Advice) -> str:
+    """By the peaks, or as whatever says how much work it is."""
+    return "estimated" if one.estimated else advice.figures.work
+
+
+def _row(one: Option, advice: Advice) -> dict[str, Any]:
     return {
         "machine": one.machine.instance_type,
         "region": one.machine.region,
@@ -205,7 +302,7 @@ def _row(one: Option) -> dict[str, Any]:
         "usdPerHour": f"{one.usd_per_hour:.4f}",
         "hours": round(one.hours, 4),
         "usd": f"{one.usd:.2f}",
-        "speed": "estimated" if one.estimated else "measured",
+        "speed": _speed(one, advice),
         "asOf": one.machine.as_of.isoformat(),
         "source": one.machine.source,
     }

@@ -109,9 +109,6 @@ def show(found: Bill, output: str, *, everywhere: bool) -> None:
 
 
 def _print(found: Bill, *, everywhere: bool) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
     columns = {"job": ["JOB", "TEAM", "PHASE"], "namespace": ["NAMESPACE"], "team": ["TEAM"], "day": ["DAY"]}[found.by]
     columns = ["NAMESPACE", *columns] if found.by == "job" and everywhere else columns
     figures = ([] if found.by == "job" else ["JOBS"]) + ([] if found.split else ["GPU-H", "USD/H", "IDLE", "LOST"])
@@ -124,6 +121,9 @@ def _print(found: Bill, *, everywhere: bool) -> None:
         table.add_row(*(cells[column] for column in [*columns, *figures]))
     cells = _cells(found.whole, found) | dict.fromkeys(columns, "") | {columns[0]: "TOTAL", "BUDGET": ""}
     table.add_row(*(cells[column] for column in [*columns, *figures]), style="bold")
+    console = Console()
+    # A narrow terminal breaks lines; it cuts no dollars off.
+    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
     console.print(table)
     for sentence in found.notes:
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)

@@ -197,35 +197,65 @@ def advise(
     within_hours: Annotated[float, typer.Option(min=0, help="The cheapest that is done in this time.")] = math.inf,
     under_usd: Annotated[float | None, typer.Option(min=0, help="The fastest that costs no more.")] = None,
     scaling: Annotated[str, typer.Option(help="Measured shares of a lone machine's speed, as 2:0.97,4:0.92.")] = "",
-    preemptions_per_hour: Annotated[float, typer.Option(min=0, help="Of a spot machine, as measured.")] = 0.0,
-    lost_minutes: Annotated[float, typer.Option(min=0, help="That each preemption takes from the job.")] = 10.0,
+    preemptions_per_hour: Annotated[float | None, typer.Option(min=0, help="Of a spot machine, as measured.")] = None,
+    lost_minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="That each preemption takes from the job. Default: 10, where no run says."),
+    ] = None,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from", help="A TrainingJob that has run (NAME or tj/NAME): what it measured counts. Repeatable."
+        ),
+    ] = None,
+    from_runs: Annotated[
+        bool,
+        typer.Option(
+            "--from-runs", help="As --from, all in the namespace with the recipe, or image and command, of -f."
+        ),
+    ] = False,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of --from. Default: the context's.")] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig, for --from.")] = "",
     max_machines: Annotated[int, typer.Option(min=1, max=4096, help="To look at.")] = 16,
     price_book: Annotated[Path | None, typer.Option(help="CSV (docs/prices.md). Default: the dated example.")] = None,
     output: Annotated[
         Literal["table", "json", "csv"], typer.Option("--output", "-o", help="Form of the answer.")
     ] = "table",
 ) -> None:
-    """Compare what a job costs and takes on each machine of a price book."""
-    from paceline.cli.advise import AdviceError, Question, show
-    from paceline.cli.advise import advise as answer
-    from paceline.cost.advise import Preemptions
+    """Compare what a job costs and takes on each machine of a price book.
 
-    question = Question(
-        job=file,
-        device=on,
-        hours=hours,
-        samples=samples,
-        throughput=throughput,
-        within_hours=within_hours,
-        under_usd=None if under_usd is None else Decimal(str(under_usd)),
-        scaling=scaling,
-        preemptions=Preemptions(preemptions_per_hour, lost_minutes / 60),
-        max_machines=max_machines,
-        price_book=price_book,
-    )
+    Throughput, scaling and preemptions are those of earlier runs (--from, --from-runs), where no option gives them by hand.
+    """
+    from paceline.cli.advise import AdviceError, Question, read, show
+    from paceline.cli.advise import advise as answer
+    from paceline.cli.cluster import Cluster, ClusterError
+    from paceline.cli.runs import named, of_program
+
     try:
+        job, runs = read(file), []
+        if from_ or from_runs:
+            cluster, now = Cluster.of(context, namespace), datetime.now(UTC)
+            found = cluster.list_jobs()
+            runs = named(found, from_ or [], cluster.namespace, now)
+            known = {one.name for one in runs}
+            runs += [one for one in of_program(found, job, now) if from_runs and one.name not in known]
+        question = Question(
+            job=job,
+            device=on,
+            hours=hours,
+            samples=samples,
+            throughput=throughput,
+            within_hours=within_hours,
+            under_usd=None if under_usd is None else Decimal(str(under_usd)),
+            scaling=scaling,
+            preemptions_per_hour=preemptions_per_hour,
+            lost_hours=None if lost_minutes is None else lost_minutes / 60,
+            max_machines=max_machines,
+            price_book=price_book,
+            runs=tuple(runs),
+        )
         show(answer(question), output)
-    except AdviceError as error:
+    except (AdviceError, ClusterError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
 

@@ -78,7 +78,7 @@ def line(job: TrainingJob, ledger: Ledger, now: datetime) -> Line:
         begun=job.metadata.creation_timestamp.astimezone(UTC).date(),
         ended=None if end is None else end.astimezone(UTC).date(),
         days=None,
-        why="no operator has counted it",
+        why="not counted",
         budget_usd=Decimal(job.spec.cost.budget.max_usd) if job.spec.cost.budget else None,
     )
     if cost is None:
