@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import time
-
 import pytest
 
-from tests.kube import RefusedError, apply, get, job, kubectl, patch, pods, status, wait, wait_phase
+from tests.kube import RefusedError, apply, get, job, kubectl, patch, pods, status, try_to_evict, wait, wait_phase
 
-pytestmark = pytest.mark.usefixtures("operator")
+pytestmark = pytest.mark.usefixtures("operator", "sized")
 KWOK_NODES = ("-l", "type=kwok")
 
 
@@ -27,28 +24,8 @@ def the_budget(namespace, **expected):
     return wait(f"a budget with {expected}", counted)
 
 
-def evict(pod, namespace):
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
-    kubectl("create", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", "-f", "-", stdin=json.dumps(body))
-
-
 def names(name, namespace):
     return [p["metadata"]["name"] for p in pods(name, namespace) if "deletionTimestamp" not in p["metadata"]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def known(operator):
-    """The controller manager looks for new kinds twice a minute. A fixed gang that it cannot size before is counted when one of
-    its pods changes."""
-    kubectl("create", "namespace", "guards-known")
-    apply(job("gang", "guards-known"))
-
-    def counted():
-        kubectl("label", "pods", "--all", "-n", "guards-known", "--overwrite", f"asked={time.monotonic()}")
-        return any(b.get("status", {}).get("disruptionsAllowed") for b in budgets("guards-known").values())
-
-    wait("the disruption controller knows TrainingJobs", counted)
-    kubectl("delete", "namespace", "guards-known", "--wait=false")
 
 
 @pytest.fixture
@@ -76,17 +53,17 @@ def test_of_two_evictions_at_once_one_is_refused(namespace, spec, expected, requ
     the_budget(namespace, **expected)
     uncordon = request.getfixturevalue("no_room")
     first, second, third = names("gang", namespace)
-    evict(first, namespace)
+    try_to_evict(first, namespace)
     for other in (second, third):
         with pytest.raises(RefusedError, match="violate the pod's disruption budget"):
-            evict(other, namespace)
+            try_to_evict(other, namespace)
     wait("a replacement waits for a node", lambda: len(names("gang", namespace)) == 3)
     the_budget(namespace, currentHealthy=2, disruptionsAllowed=0)
     with pytest.raises(RefusedError, match="violate the pod's disruption budget"):
-        evict(second, namespace)
+        try_to_evict(second, namespace)
     uncordon()
     the_budget(namespace, currentHealthy=3, disruptionsAllowed=1)
-    evict(second, namespace)
+    try_to_evict(second, namespace)
 
 
 def test_a_lone_worker_has_none_and_gets_one_with_company(namespace):
@@ -111,7 +88,7 @@ def test_another_floor_after_a_suspension_is_the_one_that_counts(namespace):
     counts = {"expectedPods": 3, "disruptionsAllowed": 2}
     wait("the new one counts", lambda: counts.items() <= budgets(namespace)[f"gang-{uid}-min-1"]["status"].items())
     wait("the old one counts nobody", lambda: budgets(namespace)[f"gang-{uid}-min-3"]["status"]["expectedPods"] == 0)
-    evict(names("gang", namespace)[0], namespace)
+    try_to_evict(names("gang", namespace)[0], namespace)
 
 
 def test_a_budget_that_is_refused_is_told_and_made_later(namespace):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.kube import apply, condition, get, job, kubectl, pods, status, wait, wait_phase
+from tests.kube import apply, condition, evict, get, job, kubectl, pods, status, wait, wait_phase
 
-pytestmark = pytest.mark.usefixtures("operator")
+pytestmark = pytest.mark.usefixtures("operator", "sized")
 
 SPARE = "kwok-spare"
 LABEL = "paceline.dev/test"
@@ -57,18 +55,6 @@ def pinned(name: str, namespace: str, worker: int, **spec):
 
 def on(node: str, name: str, namespace: str) -> list[str]:
     return [p["metadata"]["name"] for p in pods(name, namespace) if p["spec"].get("nodeName") == node]
-
-
-def evict(pod: str, namespace: str) -> None:
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-    subprocess.run(
-        ["kubectl", "create", "--raw", path, "-f", "-"],
-        input=json.dumps(body),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
 
 
 @pytest.mark.parametrize(("how", "cause"), [("delete", "PodDeleted"), ("evict", "NodeDrained")])

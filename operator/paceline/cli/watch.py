@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from urllib3.exceptions import HTTPError
 
 from paceline.api import GROUP, PLURAL, VERSION
 from paceline.cli.cluster import Cluster, Json
@@ -38,9 +39,11 @@ def follow(name: str, namespace: str, context: str) -> int:
                 job: Any = cluster.jobs.get_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, name)
             except ApiException as error:
                 if error.status != 404:
-                    raise
+                    raise cluster.explain(error, namespace) from error
                 console.print(f"TrainingJob {namespace}/{name} " + ("was deleted" if phase else "does not exist"))
                 return 1 if phase else 2
+            except HTTPError as error:
+                raise cluster.explain(error, namespace) from error
             pods = cluster.core.list_namespaced_pod(namespace, label_selector=f"{LABEL_JOB_NAME}={name}").items
             live.update(view(job, pods))
             phase = (job.get("status") or {}).get("phase", "")
