@@ -190,7 +190,10 @@ def cost(
 @app.command()
 def advise(
     file: Annotated[Path, typer.Option("--file", "-f", help="Manifest of the TrainingJob.")],
-    on: Annotated[str, typer.Option(help="Device that --hours or --throughput are of, as the price book calls it.")],
+    on: Annotated[
+        str | None,
+        typer.Option(help="Device that it is of, as the price book calls it. Default: the one that the runs had."),
+    ] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="That the job takes with the devices it asks for.")] = None,
     samples: Annotated[float | None, typer.Option(min=0, help="To be trained on in all: epochs × samples.")] = None,
     throughput: Annotated[float | None, typer.Option(min=1e-9, help="Samples a second of one device.")] = None,
