@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.controller import records
-from paceline.controller.controller import merge_patch
+from paceline.controller.controller import Controller, merge_patch
+from paceline.controller.metrics import Metrics
+from paceline.kube.client import ApiError
 from paceline.plan.urgency import may_wait
+from paceline.render.pods import Installation
 
 JSON = st.recursive(
     st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=3),
@@ -86,6 +91,46 @@ def test_somebody_elses_pod_is_left_out():
         )
         is None
     )
+
+
+class Server:
+    """Refuses the first status that it is sent, as one that was made from an older version."""
+
+    def __init__(self, job):
+        self.job, self.refused, self.events, self.written = job, 0, [], asyncio.Event()
+
+    async def create(self, path, body):
+        if path.endswith("/events"):
+            self.events.append(body["reason"])
+        return body
+
+    async def merge_patch(self, path, patch):
+        if not self.refused:
+            self.refused += 1
+            raise ApiError(409, "Conflict", "the object has been modified")
+        self.written.set()
+        return {**self.job, "status": patch["status"]}
+
+
+async def test_events_are_told_once_though_a_status_is_refused(job_of):
+    meta = {"name": "job", "namespace": "default", "uid": "u", "resourceVersion": "1", "generation": 1}
+    volume = {"volume": {"emptyDir": {}}, "everySteps": 5}
+    spec = {"image": "torch:1", "command": ["torchrun"], "checkpoint": volume}
+    job = {"metadata": {**meta, "creationTimestamp": "2026-11-23T10:00:00Z"}, "spec": spec, "status": {}}
+    server = Server(job)
+    controller = Controller(server, Installation("trainer:1"), {}, Metrics(), lambda: 1_800_000_000.0)
+    async with asyncio.timeout(10):
+        work = asyncio.create_task(controller.run())
+        while not server.refused:
+            controller.job_event(job, deleted=False)
+            await asyncio.sleep(0)
+        assert server.events == []
+        controller.job_event(job, deleted=False)
+        await server.written.wait()
+        while not server.events:
+            await asyncio.sleep(0)
+    assert server.events == ["CheckpointsDoNotLast"]
+    work.cancel()
 
 
 def test_what_may_wait_for_company(world):

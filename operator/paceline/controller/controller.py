@@ -250,7 +250,8 @@ class Controller:
             log.info("%s", action, extra={"job": key})
         if any(isinstance(action, ReadLog | ReadEvents) for action in decided.actions):
             self.queue.add(key)  # what was read changes the plan
-        await self._patch(entry, job, decided.status, seen.departed)
+        if await self._patch(entry, job, decided.status, seen.departed):
+            await self._executor.tell(job, decided.actions)
         if decided.wake_at is not None:
             self.queue.add_after(key, decided.wake_at - self._clock())
         for told in self._changed:
@@ -284,25 +285,27 @@ class Controller:
 
     async def _patch(
         self, entry: Entry, job: TrainingJob, status: TrainingJobStatus, departed: Iterable[PodRecord]
-    ) -> None:
-        """At most one write, and none where nothing changed. ``departed`` are in the status, and forgotten when it is written."""
+    ) -> bool:
+        """At most one write, and none where nothing changed. ``departed`` are in the status, and forgotten when it is written.
+        False where it is not, so that the same will be decided again."""
         patch = merge_patch(job.status.wire(), status.wire())
         if not patch:
             self._settle(entry, departed)
-            return
+            return True
         due = entry.patched_at + PATIENCE_SECONDS
         if self._clock() < due and may_wait(job.status, status):
             self.queue.add_after(job.key, due - self._clock())
-            return
+            return False
         try:
             answer = await self._executor.patch_status(job, patch)
         except ApiError as error:
             if error.code in (404, 409):  # deleted or changed meanwhile, or a namesake: the watch will tell
-                return
+                return False
             raise
         entry.patched_at = self._clock()
         self._settle(entry, departed)
         self._keep(job.metadata.uid, TrainingJob.parse(answer))
+        return True
 
     @staticmethod
     def _settle(entry: Entry, departed: Iterable[PodRecord]) -> None:

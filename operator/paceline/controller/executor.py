@@ -67,12 +67,16 @@ class Executor:
         self.warnings: dict[str, tuple[float, str]] = {}
 
     async def run(self, job: TrainingJob, actions: Sequence[Action]) -> None:
-        """All actions at once. Raises RefusedError, else the first error after all have ended."""
+        """All actions but events at once. Raises RefusedError, else the first error after all have ended."""
         results = await asyncio.gather(*(self._do(job, action) for action in actions), return_exceptions=True)
         errors = [r for r in results if isinstance(r, BaseException)]
         refused = next((e for e in errors if isinstance(e, RefusedError)), None)
         if errors:
             raise refused or errors[0]
+
+    async def tell(self, job: TrainingJob, actions: Sequence[Action]) -> None:
+        """The events, once the status that they are about is written: a write that is refused is decided upon again."""
+        await asyncio.gather(*(self._announce(job, action) for action in actions if isinstance(action, Announce)))
 
     async def patch_status(self, job: TrainingJob, patch: Json) -> Json:
         meta = job.metadata
@@ -111,7 +115,7 @@ class Executor:
                 options = {"propagationPolicy": "Background", "preconditions": {"uid": job.metadata.uid}}
                 await self._gone_is_fine(self._client.delete(path, options))
             case Announce():
-                await self._announce(job, action)
+                pass  # told when the status is written
 
     async def _guard(self, job: TrainingJob) -> None:
         """What stands around the gang, as far as this installation wants it."""
