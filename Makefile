@@ -24,7 +24,7 @@ test: ## Everything the project is tested with, fast levels first, on a real API
 	@bash tools/test.sh
 
 ##@ Checks
-.PHONY: verify fmt lint type unit golden trainer devcluster-test cluster-test e2e chaos
+.PHONY: verify fmt lint type unit golden monitoring trainer devcluster-test cluster-test e2e chaos
 verify: lint type verify-generated unit golden ## All that needs no cluster: lint, types, layers, generated files, unit and golden tests
 
 fmt: env ## Format the code
@@ -45,6 +45,9 @@ unit: env ## Pure logic: tables and hypothesis
 golden: env ## Rendered objects and CRDs against committed YAML (UPDATE_GOLDEN=1 writes them)
 	$(PYTEST) -q tests/golden
 
+monitoring: env ## Alerts and recording rules by promtool, dashboards by Grafana's own types
+	$(PYTEST) -q tests/rules tests/dashboards
+
 trainer: env ## The trainer on this machine: CPU, gloo, two processes
 	$(PYTEST) -q tests/trainer
 
@@ -53,14 +56,16 @@ devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut w
 
 cluster-test: env ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
 	$(DEVCLUSTER) down
-	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4
+	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4 --monitors
 	$(ON_CLUSTER) $(PYTEST) -q tests/cluster
 
 e2e: env ## Real kubelets, real torchrun, the examples as they stand
 	$(DEVCLUSTER) down
 	$(MAKE) -s cluster-up image
-	$(ON_CLUSTER) $(PYTEST) -q tests/e2e
+	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m "not network_policies"
 	$(ON_CLUSTER) $(PYTEST) -q tests/chaos -m short
+	$(DEVCLUSTER) up --nodes 2 --network-policies
+	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m network_policies
 
 chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minutes 15 --seed 1" (an hour and more)
 	$(DEVCLUSTER) down
@@ -68,8 +73,8 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 	$(ON_CLUSTER) $(PYTEST) tests/chaos $(ARGS)
 
 ##@ Generated files (each has its twin in `make verify`)
-.PHONY: crds locks generated verify-generated
-generated: crds locks ## Write every generated file
+.PHONY: crds locks chart-readme dashboards generated verify-generated
+generated: crds locks chart-readme dashboards ## Write every generated file
 
 crds: env ## CRDs and recipe schemas from the types
 	@mkdir -p crds charts/paceline/files/crds
@@ -77,6 +82,12 @@ crds: env ## CRDs and recipe schemas from the types
 	$(BIN)/paceline crds > crds/paceline.dev_trainingjobs.yaml
 	cp crds/*.yaml charts/paceline/files/crds/
 	cp operator/paceline/cost/price-book.csv charts/paceline/files/
+
+chart-readme: env ## The chart's README from its values.yaml
+	$(BIN)/python -m tools.chart_readme > charts/paceline/README.md
+
+dashboards: env ## Grafana dashboards from tools/dashboards
+	$(BIN)/python -m tools.dashboards
 
 EXPORT := uv export -q --frozen --no-dev --no-emit-workspace --format requirements-txt --no-header
 locks: env ## The images' locked requirements from uv.lock
@@ -86,7 +97,7 @@ locks: env ## The images' locked requirements from uv.lock
 
 verify-generated: ## Fails where a generated file differs from what its generator writes
 	@before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
-	files="uv.lock crds operator/paceline/api/recipes.json operator/requirements.lock trainer_image/requirements.lock charts/paceline/files"; \
+	files="uv.lock crds operator/paceline/api/recipes.json operator/requirements.lock trainer_image/requirements.lock charts/paceline/files charts/paceline/README.md"; \
 	tar -cf - $$files | tar -xf - -C "$$before"; \
 	$(MAKE) -s generated; \
 	for f in $$files; do diff -ru "$$before/$$f" "$$f" || { echo "$$f was not up to date: commit what 'make generated' wrote"; exit 1; }; done

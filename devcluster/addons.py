@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from devcluster import paths
+from devcluster import paths, programs
 from devcluster.commands import CONTROL_PLANE_NETNS, inside
 from devcluster.console import step
 from devcluster.controlplane import kubectl, wait_for
@@ -81,6 +81,14 @@ def make_volumes() -> None:
         }
         wanted.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
+
+
+def define_monitors() -> None:
+    """The kinds of prometheus-operator, without the operator: the API server can judge what charts render of them."""
+    folder = programs.published(programs.PROMETHEUS_OPERATOR) / "example/prometheus-operator-crd"
+    for plural in ("servicemonitors", "podmonitors", "prometheusrules"):
+        kubectl("apply", "--server-side", "-f", str(folder / f"monitoring.coreos.com_{plural}.yaml"))
+        kubectl("wait", "--for=condition=Established", f"crd/{plural}.monitoring.coreos.com", "--timeout=30s")
 
 
 def start_kwok(count: int) -> None:

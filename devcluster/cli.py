@@ -61,11 +61,15 @@ def up(
     nodes: Annotated[int, typer.Option(help="Real nodes (kubelet and containerd).", min=0)] = 2,
     kwok_nodes: Annotated[int, typer.Option(help="Fake nodes, whose pods run at once and do nothing.", min=0)] = 0,
     fake_gpus: Annotated[int, typer.Option(help="Fake nvidia.com/gpu on each real node.", min=0)] = 0,
+    network_policies: Annotated[
+        bool, typer.Option("--network-policies", help="Enforce them on the real nodes.")
+    ] = False,
+    monitors: Annotated[bool, typer.Option("--monitors", help="Define the kinds of prometheus-operator.")] = False,
 ) -> None:
     """Bring the cluster up, or repair what is broken of it. Safe to repeat."""
     with told():
         if backend() is Backend.EMBEDDED:
-            embedded.up(nodes, kwok_nodes, fake_gpus)
+            embedded.up(nodes, kwok_nodes, fake_gpus, network_policies=network_policies, monitors=monitors)
         else:
             foreign().up()
 

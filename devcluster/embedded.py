@@ -8,7 +8,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from devcluster import addons, controlplane, gpus, images, network, packages, paths, pki, programs
+from devcluster import addons, controlplane, firewall, gpus, images, network, packages, paths, pki, programs
 from devcluster.commands import CONTROL_PLANE_NETNS, inside, netns_path
 from devcluster.console import ClusterError, say, step
 from devcluster.network import MAX_NODES
@@ -19,7 +19,7 @@ from devcluster.process import Process, end
 FIRST_GIB, LATER_GIB, TRAINER_GIB = 12.0, 2.0, 24.0
 
 
-def up(nodes: int, kwok_nodes: int, fake_gpus: int) -> None:
+def up(nodes: int, kwok_nodes: int, fake_gpus: int, *, network_policies: bool = False, monitors: bool = False) -> None:
     if nodes > MAX_NODES:
         raise ClusterError(
             f"at most {MAX_NODES} nodes on one machine, not {nodes}; more pods fit on kwok's (--kwok-nodes)"
@@ -27,8 +27,8 @@ def up(nodes: int, kwok_nodes: int, fake_gpus: int) -> None:
     first = not programs.program("kube-apiserver").exists()
     packages.check_machine(paths.CACHE, FIRST_GIB if first else LATER_GIB)
     packages.check_machine(paths.STATE, LATER_GIB)
-    packages.install()
-    programs.ensure(nodes=nodes > 0, kwok=kwok_nodes > 0)
+    packages.install({**packages.NEEDED, **(firewall.NEEDED if network_policies else {})})
+    programs.ensure(nodes=nodes > 0, kwok=kwok_nodes > 0, firewall=network_policies)
     if nodes:
         paths.IMAGES.mkdir(parents=True, exist_ok=True)
         images.build_pause()
@@ -47,8 +47,12 @@ def up(nodes: int, kwok_nodes: int, fake_gpus: int) -> None:
         for number in range(1, nodes + 1):
             if fake_gpus:
                 gpus.start(Node(number), fake_gpus)
+            if network_policies:
+                firewall.start(Node(number))
     if kwok_nodes:
         addons.start_kwok(kwok_nodes)
+    if monitors:
+        addons.define_monitors()
     say("the cluster is up: python -m devcluster exec -- kubectl get nodes")
 
 
@@ -58,7 +62,8 @@ def down(*, purge: bool = False) -> None:
     with step("taking the cluster down", "5 s"):
         for number in range(1, MAX_NODES + 1):
             if netns_path(f"n{number}").exists() or (paths.NODES / f"n{number}").exists():
-                Process(f"n{number}-fake-gpus").stop(1)
+                for addon in ("fake-gpus", "kube-router"):
+                    Process(f"n{number}-{addon}").stop(1)
                 Node(number).remove()
         for process in (addons.KWOK, addons.COREDNS):
             process.stop(1)

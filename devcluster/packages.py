@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from devcluster.commands import run
@@ -25,6 +26,8 @@ NEEDED = {
     "openssl": "openssl",
     "gcc": "gcc",
 }
+# Asked before a package starts a service of its own; 101 forbids it.
+POLICY = Path("/usr/sbin/policy-rc.d")
 GIB = 2**30
 
 
@@ -43,10 +46,24 @@ def install(needed: Mapping[str, str] = NEEDED) -> None:
         raise ClusterError(
             f"install with your package manager: {', '.join(wanted)} (only Debian's apt-get is automated)"
         )
-    with step(f"installing Debian packages: {' '.join(wanted)}", "20 s"):
+    with step(f"installing Debian packages: {' '.join(wanted)}", "20 s"), _no_services():
         run("apt-get", "update", "-q")
         env = {"DEBIAN_FRONTEND": "noninteractive"}
         run("apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, env=env)
+
+
+@contextmanager
+def _no_services() -> Iterator[None]:
+    """Packages are here for their programs: none of them (Prometheus, containerd) may leave a service running."""
+    if POLICY.exists():  # the machine has a policy of its own
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
 
 
 def check_machine(folder: Path, need_gib: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,10 @@ TOOLS = {
     "helm": "helm.sh/helm/v4/cmd/helm@v4.2.4",
     "coredns": "github.com/coredns/coredns@v1.14.2",
     "kwok": "sigs.k8s.io/kwok/cmd/kwok@v0.8.0",
+    "kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@v2.1.0",
 }
+# Not a program: its module has the definitions of ServiceMonitor, PodMonitor and PrometheusRule.
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 _ENV = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod -buildvcs=false"}
 
 
@@ -32,8 +36,9 @@ def program(name: str) -> Path:
     return paths.PROGRAMS / name
 
 
-def ensure(*, nodes: bool, kwok: bool) -> None:
-    """Builds what is missing: the control plane always, the kubelets' part for real nodes, kwok for fake ones."""
+def ensure(*, nodes: bool, kwok: bool, firewall: bool = False) -> None:
+    """Builds what is missing: the control plane always, the kubelets' part for real nodes, kwok for fake ones, kube-router where
+    network policies are enforced."""
     wanted = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]
     wanted += ["kubelet", "kube-proxy"] if nodes else []
     if any(not _built(name, KUBERNETES) for name in wanted):
@@ -41,6 +46,7 @@ def ensure(*, nodes: bool, kwok: bool) -> None:
     if not _built("etcd", ETCD):
         _go("building etcd", "15 s", "etcd", "go.etcd.io/etcd/server/v3", ETCD)
     tools = ["helm"] + (["coredns"] if nodes else []) + (["kwok"] if kwok else [])
+    tools += ["kube-router"] if firewall else []
     for name in tools:
         if not _built(name, TOOLS[name]):
             with step(f"building {name}", "2-4 minutes the first time"):
@@ -52,6 +58,13 @@ def ensure(*, nodes: bool, kwok: bool) -> None:
                     env={**_ENV, "GOFLAGS": "-buildvcs=false", "GOBIN": str(paths.PROGRAMS)},
                 )
             _stamp(name, TOOLS[name])
+
+
+def published(name: str) -> Path:
+    """The folder of a published module, by Go's own cache."""
+    _check_go()
+    found: dict[str, str] = json.loads(run("go", "mod", "download", "-json", name, env=_ENV, cwd=_module()))
+    return Path(found["Dir"])
 
 
 def _check_go() -> None:

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from devcluster.paths import PROJECT, STATE
 
 EXAMPLE = PROJECT / "examples/01-image-classification.yaml"
 JOB = "digits"
 NAMESPACE = "paceline-demo"
+# USD an hour, of a machine that the demo makes itself: as a g5.xlarge on demand. Of the user's own cluster the price book counts.
+PRICE = "1.006"
 TIMES: list[tuple[str, float]] = []
 
 
@@ -61,6 +64,8 @@ def main() -> None:
         on_cluster(sys.executable, "-m", "tools.install")
     with timed("training: kubectl apply -f examples/01-image-classification.yaml"):
         _fresh_namespace()
+        if os.environ.get("CLUSTER", "embedded") != "current":
+            on_cluster("kubectl", "annotate", "nodes", "--all", "--overwrite", f"paceline.dev/price-per-hour={PRICE}")
         kubectl("apply", "-f", str(EXAMPLE))
         code = show(sys.executable, "-m", "paceline", "watch", JOB, "-n", NAMESPACE)
     _tell()
@@ -86,6 +91,7 @@ def _tell() -> None:
         folder = STATE / "volumes" / claim / "digits"
         where = folder if folder.exists() else f"claim models, {model.get('path')}"
         print(f"\nthe model, its manifest and report: {where}")
+    _tell_costs(status)
     print("\nstep                                                              seconds")
     for what, seconds in TIMES:
         print(f"{what:64} {seconds:8.1f}")
@@ -93,6 +99,16 @@ def _tell() -> None:
     print(f"  {_prefix()}kubectl -n {NAMESPACE} describe tj {JOB}")
     print(f"  {_prefix()}kubectl -n paceline-system logs -l app.kubernetes.io/name=paceline")
     print("take it down again:  make cluster-down")
+
+
+def _tell_costs(status: dict[str, Any]) -> None:
+    cost, goodput = status.get("cost", {}), status.get("goodput", {})
+    if "accruedUSD" not in cost:
+        print("\nthe job's nodes have no price: docs/cost.md says how to give them one")
+        return
+    print(f"\nit cost {cost['accruedUSD']} USD ({cost['priceSource']}), goodput {goodput.get('ratio', 'unknown')}")
+    for part, seconds in goodput["seconds"].items():
+        print(f"  {part:12} {seconds:>8} s {goodput['usd'].get(part, '0'):>10} USD")
 
 
 def _prefix() -> str:

@@ -22,8 +22,11 @@ def image_values() -> list[str]:
     return ["--set-string", f"image.repository={repository},image.tag={tag},trainerImage={refs['trainer']}"]
 
 
-def install(namespace: str) -> None:
-    """Idempotent. Raises subprocess.CalledProcessError; helm has said why by then."""
+def install(namespace: str, *options: str) -> None:
+    """Idempotent; ``options`` are helm's, and those of an earlier call are forgotten.
+
+    Raises subprocess.CalledProcessError; helm has said why by then.
+    """
     command = [
         "helm",
         "upgrade",
@@ -34,7 +37,9 @@ def install(namespace: str) -> None:
         namespace,
         "--create-namespace",
     ]
-    subprocess.run([*command, *image_values(), "--wait", "--timeout", "3m"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, *image_values(), *options, "--wait", "--timeout", "3m"], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ skip() { summary+=("$(printf '%-10s NOT RUN HERE: %s' "$1" "$2")"); }
 clean_up() { [ "$(id -u)" = 0 ] && [ -x .venv/bin/python ] && .venv/bin/python -m devcluster down; }
 
 level verify "$make" -s verify
+if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
+  skip monitoring "needs Debian's prometheus, and root to install it"
+else
+  level monitoring "$make" -s monitoring
+fi
 level trainer "$make" -s trainer
 if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
   skip trainer "some tests of it (another user's volume, a full disk) need root"

@@ -42,6 +42,7 @@ def main(w: World) -> None:
             progress.step(batch, loss)
             checkpoints.step(loss)  # saves when due, and at SIGTERM, which ends it here
 
+    progress.say("evaluating")
     with torch.no_grad():
         found = model(images[1500:].to(w.device)).argmax(1).cpu()
     accuracy = (found == labels[1500:]).double().mean().item()

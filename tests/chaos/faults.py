@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 from devcluster import paths
 from devcluster.process import Process
+from tests import kube
 from tests.chaos.training import Training
 from tests.e2e.conftest import SYSTEM, leader
 from tests.kube import ROOT, RefusedError, condition, get, kubectl, wait
@@ -74,11 +74,7 @@ def delete_store(run: Training) -> None:
 
 
 def evict(run: Training) -> None:
-    pod = run.pod(1)
-    meta = {"name": pod, "namespace": run.namespace}
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
-    path = f"/api/v1/namespaces/{run.namespace}/pods/{pod}/eviction"
-    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    kube.evict(run.pod(1), run.namespace)
 
 
 def drain(run: Training) -> None:

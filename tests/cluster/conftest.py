@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.kube import ROOT, kubectl, requests, wait
+from tests.kube import ROOT, apply, get, job, kubectl, requests, wait
 
 TLS_HOST = "localhost"
+# Where operators look for a Prometheus; only test_utilization has one there, and they do without meanwhile.
+PROMETHEUS_PORT = 19090
 
 
 class Operator:
@@ -28,6 +31,7 @@ class Operator:
         self.metrics_port, self.progress_port = 18080 + number, 18443 + number
         self._folder, self._number = folder, number
         self._process: subprocess.Popen[bytes] | None = None
+        self.guards = ["--job-disruption-budgets"]  # as the chart's defaults have it
 
     @property
     def metrics_url(self) -> str:
@@ -40,7 +44,8 @@ class Operator:
                 sys.executable, "-m", "paceline", "operator", "--trainer-image=trainer:1", "--log-format=text",
                 f"--metrics-port={self.metrics_port}", f"--progress-port={self.progress_port}",
                 f"--progress-host={TLS_HOST}", f"--progress-tls-dir={self._folder}", "--pod-ip=172.31.240.1",
-                f"--identity=operator-{self._number}-{uuid.uuid4().hex[:6]}",
+                f"--prometheus-url=http://127.0.0.1:{PROMETHEUS_PORT}", "--prometheus-every-seconds=1",
+                f"--identity=operator-{self._number}-{uuid.uuid4().hex[:6]}", *self.guards,
             ],
             stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
         )  # fmt: skip
@@ -118,6 +123,24 @@ def operator(crds: None, tls: Path) -> Iterator[Operator]:
     finally:
         process.stop()
         print((tls / "operator-0.log").read_text(encoding="utf-8")[-20000:])
+
+
+@pytest.fixture(scope="session")
+def sized(operator: Operator) -> None:
+    """The disruption controller can tell how large a fixed gang is.
+
+    It looks for new kinds twice a minute, and counts a gang that it could not size before when one of its pods changes.
+    """
+    name = f"sized-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    apply(job("gang", name))
+
+    def counted() -> bool:
+        kubectl("label", "pods", "--all", "-n", name, "--overwrite", f"asked={time.monotonic()}")
+        return any(budget.get("status", {}).get("disruptionsAllowed") for budget in get("pdb", namespace=name))
+
+    wait("the disruption controller knows TrainingJobs", counted)
+    kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture

@@ -57,6 +57,19 @@ def test_two_sizes_that_were_measured_are_how_it_scales(operator, tls, namespace
         assert told["figures"]["scaling"] == {"value": "1:1,2:0.75", "basis": "measured", "jobs": jobs}
         hours = {row["purchase"]: row["hours"] for row in told["options"]}
         assert hours["on-demand"] == round(3600000 / 240 / 3600, 4), "as long as the one of that size would take"
+    # Nobody has measured what a gang is that its user resizes now: the report is of one machine.
+    apply(trained("grown", namespace, 1))
+    wait_phase("grown", namespace, "Running")
+    bearer = token(
+        pods("grown", namespace)[0], namespace, f"paceline.dev/job/{get('tj', 'grown', namespace)['metadata']['uid']}"
+    )
+    metrics = [{"name": "samples_per_second", "value": "160"}]
+    assert reporter.post("grown", bearer, {"trainerStatus": {"progressPercentage": 50, "metrics": metrics}})[0] == 200
+    wait("the speed", lambda: "samplesPerSecond" in status("grown", namespace).get("progress", {}))
+    kubectl("scale", "tj/grown", "-n", namespace, "--replicas=2")
+    wait("it has two", lambda: status("grown", namespace)["nodes"]["summary"] == "2/2")
+    told = advise(tmp_path, asked, "-n", namespace, "--from", "grown", "--throughput", "10")
+    assert "No throughput is taken from: tj/grown (no speed of its present size)." in told["basis"]
     other = asked | {"spec": asked["spec"] | {"command": ["torchrun", "another.py"]}}
     told = advise(tmp_path, other, "-n", namespace, "--from-runs", "--throughput", "10")
     assert told["figures"]["scaling"]["basis"] == "assumed"

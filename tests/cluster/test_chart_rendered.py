@@ -9,6 +9,8 @@ import subprocess
 import pytest
 import yaml
 
+from paceline.render import guards
+from tests.cluster.test_chart_rights import AT_HOME, EVERYWHERE
 from tests.kube import ROOT, kubectl
 
 CHART = ROOT / "charts/paceline"
@@ -40,26 +42,40 @@ def rules(role):
 def test_the_rights_are_these():
     # That each is enough is shown by test_chart_rights; that none is too much, by reading this list.
     found = rendered()
-    assert rules(found["ClusterRole", "t-paceline"]) == {
-        "paceline.dev/trainingjobs": {"list", "watch", "delete"},
-        "paceline.dev/trainingjobs/status": {"patch"},
-        "paceline.dev/trainingjobs/finalizers": {"update"},
-        "/pods": {"list", "watch", "create", "delete"},
-        "/pods/log": {"get"},
-        "/services": {"create"},
-        "/nodes": {"list", "watch"},
-        "/events": {"list"},
-        "events.k8s.io/events": {"create"},
-        "authentication.k8s.io/tokenreviews": {"create"},
-    }
-    assert rules(found["Role", "t-paceline"]) == {
-        "coordination.k8s.io/leases": {"get", "create", "update"},
-        "discovery.k8s.io/endpointslices": {"get", "create", "patch"},
-    }
+    assert rules(found["ClusterRole", "t-paceline"]) == EVERYWHERE
+    assert rules(found["Role", "t-paceline"]) == AT_HOME
     bound = {k: o for k, o in found.items() if k[0].endswith("Binding")}
     assert set(bound) == {("ClusterRoleBinding", "t-paceline"), ("RoleBinding", "t-paceline")}
     for binding in bound.values():
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "t-paceline", "namespace": "where"}]
+
+
+def test_what_is_not_made_around_jobs_needs_no_right():
+    def rights(*values):
+        found = rendered(*values)
+        args = found["Deployment", "t-paceline"]["spec"]["template"]["spec"]["containers"][0]["args"]
+        made = [argument.partition("=")[0] for argument in args if argument.startswith("--job-")]
+        return made, {
+            r: v for r, v in rules(found["ClusterRole", "t-paceline"]).items() if r.startswith(("net", "pol"))
+        }
+
+    budget, policy = {"policy/poddisruptionbudgets": {"create"}}, {"networking.k8s.io/networkpolicies": {"create"}}
+    assert rights() == (["--job-disruption-budgets"], budget)
+    assert rights("jobs.podDisruptionBudget.enabled=false") == ([], {})
+    both = rights("jobs.networkPolicy.enabled=true")
+    assert both == (["--job-disruption-budgets", "--job-network-policy"], budget | policy)
+
+
+def test_the_jobs_policy_lets_them_reach_the_operators_pods():
+    values = ["jobs.networkPolicy.enabled=true", "jobs.networkPolicy.extraEgress[0].ports[0].port=443"]
+    values.append(r"jobs.networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.it\'s=\"so\"")
+    found = rendered(*values)["Deployment", "t-paceline"]["spec"]
+    args = found["template"]["spec"]["containers"][0]["args"]
+    given = next(argument.partition("=")[2] for argument in args if argument.startswith("--job-network-policy="))
+    fence = guards.fence(given, "where", 8443)
+    assert fence.operator == found["selector"]["matchLabels"]
+    assert fence.metrics_from == ({"namespaceSelector": {"matchLabels": {"it's": '"so"'}}},)
+    assert fence.extra_egress == ({"ports": [{"port": 443}]},)
 
 
 def test_users_get_trainingjobs_with_the_roles_that_they_have():
@@ -178,3 +194,21 @@ def test_price_books_are_mounted_and_the_default_is_the_example_unless_given():
     pod = rendered()["Deployment", "t-paceline"]["spec"]["template"]["spec"]
     assert {"name": "prices", "configMap": {"name": "t-paceline-price-books"}} in pod["volumes"]
     assert "--price-books=/etc/paceline/prices" in pod["containers"][0]["args"]
+
+
+def test_prometheus_is_asked_where_it_is_given_and_by_the_names_that_it_has():
+    def flags(*values):
+        (container,) = rendered(*values)["Deployment", "t-paceline"]["spec"]["template"]["spec"]["containers"]
+        return [argument for argument in container["args"] if argument.startswith("--prometheus")]
+
+    assert flags() == []
+    assert flags("prometheus.url=http://prometheus:9090", "prometheus.active=gpu:active") == [
+        "--prometheus-url=http://prometheus:9090",
+        "--prometheus-active=gpu:active",
+        "--prometheus-utilization=DCGM_FI_DEV_GPU_UTIL",
+        "--prometheus-every-seconds=30",
+    ]
+    for wrong in ("prometheus.url=prometheus:9090", "prometheus.active=a b", "prometheus.everySeconds=0"):
+        code, _, err = helm("template", "t", str(CHART), "--set", wrong)
+        assert code != 0
+        assert wrong.split("=", maxsplit=1)[0].split(".")[1] in err

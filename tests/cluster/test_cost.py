@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kube import Json, apply, condition, get, job, kubectl, patch, pods, status, wait, wait_phase
+from tests.witness import Witness, seconds, unix
 
 NODES = ("kwok-0", "kwok-1", "kwok-2", "kwok-3")
 PRICE, ANNOTATION = Decimal("3600"), "paceline.dev/price-per-hour"
@@ -28,43 +26,11 @@ def prices() -> Iterator[None]:
     kubectl("annotate", "node", *NODES, f"{ANNOTATION}-")
 
 
-class Witness:
-    """Watches the pods of a namespace as anybody may, and knows the last state of each."""
-
-    def __init__(self, namespace: str, file: Path) -> None:
-        self._file = file.open("wb")
-        command = ["kubectl", "get", "pods", "-n", namespace, "-w", "--output-watch-events", "-o", "json"]
-        self._watch = subprocess.Popen(command, stdout=self._file)
-
-    def stop(self) -> list[Json]:
-        if self._watch.poll() is None:
-            self._watch.terminate()
-            self._watch.wait()
-            self._file.close()
-        text, at, found = Path(self._file.name).read_text(encoding="utf-8"), 0, {}
-        while at < len(text):
-            event, at = json.JSONDecoder().raw_decode(text, at)
-            at += len(text[at:]) - len(text[at:].lstrip())
-            found[event["object"]["metadata"]["uid"]] = event["object"]
-        return list(found.values())
-
-
 @pytest.fixture
 def witness(namespace: str, tmp_path: Path) -> Iterator[Witness]:
     watching = Witness(namespace, tmp_path / "pods.json")
     yield watching
     watching.stop()
-
-
-def seconds(pod: Json) -> int | None:
-    """From being bound to the end of the container, by the pod's own timestamps; None where it has no end."""
-    bound = condition(pod["status"], "PodScheduled")["lastTransitionTime"]
-    ended = pod["status"]["containerStatuses"][0]["state"].get("terminated")
-    return None if ended is None else unix(ended["finishedAt"]) - unix(bound)
-
-
-def unix(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp())
 
 
 def half(name: str, namespace: str, **spec: Any) -> Json:

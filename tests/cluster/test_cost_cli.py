@@ -122,3 +122,9 @@ def test_who_may_not_list_jobs_is_told_what_to_ask_for(namespace, tmp_path):
     done = paceline("-n", namespace, kubeconfig=file)
     assert done.returncode == 2
     assert f"not allowed to list TrainingJobs in {namespace}: ask for the right to list them" in done.stderr
+
+
+def test_a_namespace_without_jobs_is_no_namespace_that_does_not_exist(operator, namespace):
+    assert told("-n", namespace)["rows"] == []
+    done = paceline("-n", f"{namespace}-not")
+    assert (done.returncode, done.stderr) == (2, f"there is no namespace {namespace}-not: see -n and --context\n")

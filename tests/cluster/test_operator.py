@@ -44,8 +44,8 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace, how)
     wait_phase("fence", namespace, "Running")
     assert {k: v for k, v in versions(namespace).items() if "fence" not in k} == before
     spent = operator.requests()
-    # The fence's own: service, store, two workers, the event of its start; its status, a few times.
-    assert spent.get("POST", 0) == 5, spent
+    # The fence's own: service, budget, store, two workers, the event of its start; its status, a few times.
+    assert spent.get("POST", 0) == 6, spent
     assert spent.get("DELETE", 0) == 0, spent
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.kube import apply, condition, get, job, kubectl, pods, status, wait, wait_phase
+from tests.kube import apply, condition, evict, get, job, kubectl, pods, status, wait, wait_phase
 
-pytestmark = pytest.mark.usefixtures("operator")
+pytestmark = pytest.mark.usefixtures("operator", "sized")
 
 SPARE = "kwok-spare"
 LABEL = "paceline.dev/test"
@@ -35,7 +33,10 @@ def spare(namespace: str) -> Iterator[str]:
 
 
 def ready(node: str) -> bool:
-    return condition(get("node", node)["status"], "Ready").get("status") == "True"
+    """And known to be: the node controller takes a new node's taint away a moment after it has become ready."""
+    found = get("node", node)
+    tainted = any(t["key"] == "node.kubernetes.io/not-ready" for t in found["spec"].get("taints", []))
+    return condition(found["status"], "Ready").get("status") == "True" and not tainted
 
 
 def names(name: str, namespace: str) -> list[str]:
@@ -54,18 +55,6 @@ def pinned(name: str, namespace: str, worker: int, **spec):
 
 def on(node: str, name: str, namespace: str) -> list[str]:
     return [p["metadata"]["name"] for p in pods(name, namespace) if p["spec"].get("nodeName") == node]
-
-
-def evict(pod: str, namespace: str) -> None:
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-    subprocess.run(
-        ["kubectl", "create", "--raw", path, "-f", "-"],
-        input=json.dumps(body),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
 
 
 @pytest.mark.parametrize(("how", "cause"), [("delete", "PodDeleted"), ("evict", "NodeDrained")])

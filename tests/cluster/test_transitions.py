@@ -14,7 +14,7 @@ FAILS = {"kwok.paceline.dev/fail-after": "1s"}
 pytestmark = pytest.mark.usefixtures("operator")
 
 
-def test_a_happy_life_within_seventeen_writes_and_no_reads(operator, namespace):
+def test_a_happy_life_within_eighteen_writes_and_no_reads(operator, namespace):
     quiet()
     before = operator.requests()
     apply(job("happy", namespace, SOON, nodes=8))
@@ -23,7 +23,8 @@ def test_a_happy_life_within_seventeen_writes_and_no_reads(operator, namespace):
     after = operator.requests()
     # The lease is renewed by a GET and a PUT every two seconds; nothing else of ours uses them.
     spent = {verb: after.get(verb, 0) - before.get(verb, 0) for verb in ("POST", "PATCH", "DELETE", "GET", "PUT")}
-    assert spent["POST"] + spent["PATCH"] + spent["DELETE"] <= 17, spent
+    # Service, disruption budget, store, eight workers, two events; four patches at most; the store's end.
+    assert spent["POST"] + spent["PATCH"] + spent["DELETE"] <= 18, spent
     assert abs(spent["GET"] - spent["PUT"]) <= 1, f"reads that are not the lease's: {spent}"
     assert condition(ended, "Complete")["status"] == "True"
     assert (ended["nodes"]["desired"], ended["attempt"]) == (8, 1)

@@ -23,7 +23,9 @@ def test_a_patch_meets_the_status_that_it_was_made_from_or_nothing(operator, nam
 
     async def write() -> None:
         client = Client(config.load())
-        executor = Executor(client, Store(lambda old, new: None), Installation("trainer:1"), time.time)
+        executor = Executor(
+            client, Store(lambda old, new: None), Installation("trainer:1"), time.time, lambda reason: None
+        )
         known = TrainingJob.parse(get("tj", "twice", namespace))
         try:
             await executor.patch_status(known, {"activeSeconds": 1})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,19 +20,34 @@ def apply_example(name, namespace):
     kubectl("apply", "-n", namespace, "-f", str(EXAMPLES / name))
 
 
+def scraped(name, namespace):
+    """What workers answer at their port named metrics, by pod; of those that do."""
+    found = {}
+    for pod in pods(name, namespace):
+        trainer = next(c for c in pod["spec"]["containers"] if c["name"] == "trainer")
+        port = next(p["containerPort"] for p in trainer.get("ports", []) if p["name"] == "metrics")
+        with contextlib.suppress(OSError, KeyError):  # it has no address yet, or its program is still loading
+            with urllib.request.urlopen(f"http://{pod['status']['podIP']}:{port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+            if "paceline_trainer_loss " in text:
+                found[pod["metadata"]["name"]] = text
+    return found
+
+
 def test_every_example_has_a_test():
-    here = (ROOT / "tests/e2e/test_examples.py").read_text(encoding="utf-8")
+    here = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests/e2e").glob("test_*.py"))
     assert [p.name for p in sorted(EXAMPLES.glob("*.yaml")) if p.name not in here] == []
 
 
 def test_01_a_cnn_is_trained_on_two_nodes(namespace):
     apply_example("01-image-classification.yaml", namespace)
-    seen = []
+    seen, read = [], {}
 
     def progressing():
         found = status("digits", namespace)
         if "progress" in found:
             seen.append(float(found["progress"]["percent"]))
+            read.update(scraped("digits", namespace))
         return found.get("phase") in ("Succeeded", "Failed") and found
 
     found = wait("digits ends", progressing, 240)
@@ -38,6 +55,13 @@ def test_01_a_cnn_is_trained_on_two_nodes(namespace):
     assert seen == sorted(seen)
     assert len(set(seen)) > 3, "progress was reported on the way"
     assert found["progress"]["percent"] == "100.0"
+    assert len(read) == 2, "each worker answered Prometheus while it trained"
+    for text in read.values():
+        assert re.search(r"^paceline_trainer_loss [0-9.e-]+$", text, re.MULTILINE), text
+    assert found["progress"]["samples"] == 30 * 1438, "four fifths of the digits"
+    assert found["utilization"]["source"] == "the program: CPU time of rank 0's cores"
+    assert 0 < float(found["utilization"]["ratio"]) <= 1
+    assert float(found["goodput"]["seconds"]["evaluation"]) > 0
     accuracy = float(next(m["value"] for m in found["model"]["metrics"] if m["name"] == "accuracy"))
     assert accuracy >= 0.97
     nodes = {p["spec"]["nodeName"] for p in pods("digits", namespace)}
@@ -119,6 +143,12 @@ def test_07_checkpoints_survive_a_suspension(namespace):
     ended = wait_phase("saved", namespace, "Succeeded", seconds=240)
     assert ended["checkpoint"]["resumedFromStep"] == found["checkpoint"]["lastStep"] > 100
     assert ended["checkpoint"]["path"].startswith("/checkpoints/saved-")
+    assert float(ended["checkpoint"]["saveSeconds"]) > 0
+    assert float(ended["checkpoint"]["restoreSeconds"]) > 0
+    assert float(ended["goodput"]["seconds"]["checkpoint"]) > 0
+    assert ended["progress"]["samples"] == ended["progress"]["totalSteps"] // 23 * 1438, (
+        "from before the suspension too"
+    )
 
 
 def test_08_your_own_script_saves_when_told(namespace):

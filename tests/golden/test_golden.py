@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 from paceline.api.crd import training_job_crd
 from paceline.api.trainingjob import TrainingJob
 from paceline.plan.sizes import nnodes
-from paceline.render import pods
+from paceline.render import guards, pods
 from paceline.render.pods import Installation
 
 HERE = Path(__file__).parent
@@ -57,6 +58,12 @@ RECIPE = {
     "sharedMemory": 0,
 }
 
+SCRAPER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+STORE = {"to": [{"ipBlock": {"cidr": "198.51.100.0/24"}}], "ports": [{"protocol": "TCP", "port": 443}]}
+OPEN = json.dumps(
+    {"operator": {"app.kubernetes.io/name": "paceline"}, "metricsFrom": [SCRAPER], "extraEgress": [STORE]}
+)
+
 
 def job(spec):
     meta = {"name": "job", "namespace": "default", "uid": "uid-1", "creationTimestamp": "2026-11-23T10:00:00Z"}
@@ -70,6 +77,17 @@ def test_children(name, spec):
         made, OPERATOR, attempt=2, index=1, replacement=3, nnodes=nnodes(made.spec, made.spec.nodes), avoid=["n7"]
     )
     check(f"{name}.yaml", [worker, pods.rendezvous(made, OPERATOR), pods.service(made)])
+
+
+@pytest.mark.parametrize(("name", "given"), [("closed", "{}"), ("open", OPEN)])
+def test_network_policy(name, given):
+    fence = guards.fence(given, "paceline-system", 8443)
+    check(f"network-policy-{name}.yaml", [guards.network_policy(job(MINIMAL), fence)])
+
+
+@pytest.mark.parametrize(("name", "spec"), [("fixed", MINIMAL | {"nodes": 4}), ("elastic", FULL)])
+def test_disruption_budget(name, spec):
+    check(f"disruption-budget-{name}.yaml", [guards.disruption_budget(job(spec))])
 
 
 def test_the_committed_crd_is_the_generated_one():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +84,27 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return results[processes]
 
     return get
+
+
+@pytest.fixture
+def operator(tmp_path) -> Iterator[tuple[dict[str, str], list[dict[str, Any]]]]:
+    """(environment, reports): who listens to progress."""
+    reports: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            reports.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["trainerStatus"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    token = tmp_path / "token"
+    token.write_text("secret", encoding="utf-8")
+    url = f"http://127.0.0.1:{server.server_port}/progress"
+    yield {"KUBEFLOW_TRAINER_SERVER_URL": url, "KUBEFLOW_TRAINER_SERVER_TOKEN": str(token)}, reports
+    server.shutdown()
+    server.server_close()

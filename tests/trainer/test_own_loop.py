@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +28,6 @@ EPOCHS = 20
 TOTAL = EPOCHS * PER_EPOCH
 LIMIT = 180.0  # ends a hang
 ALONE = World(0, 1, torch.device("cpu"), "gloo")
-
-
-@pytest.fixture
-def operator(tmp_path) -> Iterator[tuple[dict[str, str], list[dict[str, Any]]]]:
-    """(environment, reports): who listens to progress."""
-    reports: list[dict[str, Any]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            reports.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["trainerStatus"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    token = tmp_path / "token"
-    token.write_text("secret", encoding="utf-8")
-    url = f"http://127.0.0.1:{server.server_port}/progress"
-    yield {"KUBEFLOW_TRAINER_SERVER_URL": url, "KUBEFLOW_TRAINER_SERVER_TOKEN": str(token)}, reports
-    server.shutdown()
-    server.server_close()
 
 
 def run(processes: int, folder: Path, stop_at: int | None = None, **env: str) -> tuple[int, str]:
@@ -143,18 +116,19 @@ def test_importing_the_package_imports_no_torch_and_every_name_is_there():
         _ = paceline_trainer.Nothing
 
 
-def made(folder: Path, **identity: object) -> tuple[Batches, Checkpoints]:
+def made(folder: Path, **identity: object) -> tuple[Batches, Checkpoints, Progress]:
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
     batches = Batches(TensorDataset(torch.ones(10, 1)), ALONE, batch_size=4, epochs=2)
     environ = {"PACELINE_CHECKPOINT_DIR": str(folder), "PACELINE_CHECKPOINT_EVERY_STEPS": "2"}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     progress = Progress(ALONE, environ={})
-    return batches, Checkpoints(ALONE, model, optimizer, batches, progress, identity=identity, environ=environ)
+    checkpoints = Checkpoints(ALONE, model, optimizer, batches, progress, identity=identity, environ=environ)
+    return batches, checkpoints, progress
 
 
 def test_a_step_that_is_left_out_is_told(tmp_path):
-    batches, checkpoints = made(tmp_path)
+    batches, checkpoints, _ = made(tmp_path)
     next(iter(batches))
     checkpoints.step(0.5)
     with pytest.raises(RuntimeError, match="2 losses at step 1: call step"):
@@ -162,10 +136,28 @@ def test_a_step_that_is_left_out_is_told(tmp_path):
 
 
 def test_another_training_is_not_gone_on_with(tmp_path, capsys):
-    batches, checkpoints = made(tmp_path, width=3)
+    batches, checkpoints, _ = made(tmp_path, width=3)
     with checkpoints:
         for batch in batches:
             checkpoints.step(1 / batch.step)
     assert made(tmp_path, width=3)[1].resumed == 6
     assert made(tmp_path, width=4)[1].resumed == 0
     assert "width was 3 and is 4" in capsys.readouterr().out
+
+
+def test_time_is_evaluations_from_when_it_is_said_to_the_next_step_and_checkpoints_while_one_is_saved(tmp_path):
+    batches, checkpoints, progress = made(tmp_path)
+    spent = progress.usage.figures
+    with checkpoints:
+        for batch in batches:
+            progress.step(batch, 0.5)
+            if batch.step == 1:
+                assert (spent()["evaluationSeconds"], spent()["checkpointSeconds"]) == (0, 0)
+                progress.say("evaluating")
+                while not spent()["evaluationSeconds"]:
+                    pass  # until the clock has moved
+            if batch.step == 2:
+                evaluated = spent()["evaluationSeconds"]
+            checkpoints.step(0.5)
+    assert spent()["checkpointSeconds"] > 0
+    assert spent()["evaluationSeconds"] == evaluated > 0

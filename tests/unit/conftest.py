@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from paceline.api.trainingjob import TrainingJob
+from paceline.cost.lookup import Amounts, Host
 from paceline.plan.actions import CreateRendezvous, CreateWorker, DeleteJob, DeletePod, Plan, ReadEvents, ReadLog
 from paceline.plan.observed import Container, NodeRecord, Observed, PodRecord
 from paceline.plan.reconcile import plan
@@ -23,6 +25,7 @@ settings.register_profile("search", max_examples=10_000, deadline=None)
 settings.load_profile("same")
 
 NOW = 1_800_000_000.0
+WHOLE = Amounts(8, Decimal(8), Decimal(2**33))
 RECIPES = json.loads(files("paceline.api").joinpath("recipes.json").read_text(encoding="utf-8"))
 
 
@@ -131,6 +134,20 @@ class World:
     def start(self) -> None:
         """A gang that runs."""
         self.settle()
+        self.run_all()
+        self.settle()
+
+    def start_priced(self, usd: str = "36") -> None:
+        """A gang of two that runs, each worker on a whole node of eight devices at so much an hour; the store is free."""
+        for name in ("n1", "n2"):
+            self.set_node(name, host=Host(override=usd, has=WHOLE))
+        self.settle()
+        self.fill()
+
+    def fill(self) -> None:
+        """The workers that wait get a whole node each, and run."""
+        for pod in self.workers():
+            self.change(pod.name, asks=WHOLE)
         self.run_all()
         self.settle()
 

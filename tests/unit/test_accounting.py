@@ -8,24 +8,17 @@ from decimal import Decimal
 import pytest
 
 from paceline.api import conditions as c
-from paceline.cost.lookup import Amounts, Host
+from paceline.cost.lookup import Host
 from paceline.plan.accounting import REFRESH_SECONDS
 from paceline.plan.observed import Report
-
-WHOLE = Amounts(8, Decimal(8), Decimal(2**33))
+from tests.unit.conftest import WHOLE
 
 
 @pytest.fixture
 def priced(make_world):
-    """A gang of two that runs on nodes of 36 USD an hour, a cent a second; the store takes nothing."""
+    """Two nodes of 36 USD an hour, a cent a second each."""
     world = make_world()
-    for name in ("n1", "n2"):
-        world.set_node(name, host=Host(override="36", has=WHOLE))
-    world.settle()
-    for pod in world.workers():
-        world.change(pod.name, asks=WHOLE)
-    world.run_all()
-    world.settle()
+    world.start_priced()
     return world
 
 

@@ -137,6 +137,12 @@ def test_hours_are_those_of_the_jobs_own_size_however_it_scales(ask):
     assert (beyond.exit_code, "--hours are of 4 machines" in beyond.stderr) == (2, True)
 
 
+def test_a_narrow_terminal_cuts_no_figure_off(ask, monkeypatch):
+    wide = ask("--hours", "10").output
+    monkeypatch.setenv("COLUMNS", "30")
+    assert ask("--hours", "10").output == wide
+
+
 def test_programs_get_json_and_csv(ask):
     told = json.loads(ask("--hours", "10", "-o", "json").output)
     assert told["options"][0]["usd"] == "160.00"

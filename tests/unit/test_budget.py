@@ -14,11 +14,11 @@ from paceline.api import conditions as c
 from paceline.api.budget import Cost
 from paceline.api.money import Utilization
 from paceline.api.status import Metric
-from paceline.cost.lookup import Amounts, Host
+from paceline.cost.lookup import Host
 from paceline.plan.actions import Announce
 from paceline.plan.observed import Report
+from tests.unit.conftest import WHOLE
 
-WHOLE = Amounts(8, Decimal(8), Decimal(2**33))
 # Two nodes of 36 USD an hour: two cents a second.
 RATE = Decimal("0.02")
 CHECKPOINT = {"uri": "s3://b/p", "everySteps": 10}
@@ -30,21 +30,10 @@ def running(make_world):
 
     def make(cost, **spec):
         world = make_world(cost=cost, **spec)
-        for name in ("n1", "n2"):
-            world.set_node(name, host=Host(override="36", has=WHOLE))
-        world.settle()
-        fill(world)
+        world.start_priced()
         return world
 
     return make
-
-
-def fill(world):
-    """The pods that wait get their nodes, and run."""
-    for pod in world.workers():
-        world.change(pod.name, asks=WHOLE)
-    world.run_all()
-    world.settle()
 
 
 def wait(world, seconds):
@@ -110,7 +99,7 @@ def test_suspend_saves_ends_all_pods_and_a_larger_budget_goes_on(running):
     assert (world.job.status.phase, accrued(world), world.workers()) == ("Suspended", spent, [])
     world.set_spec(cost=Cost.model_validate({"budget": {"maxUSD": "20", "onExceed": "Suspend"}}))
     world.settle()
-    fill(world)
+    world.fill()
     assert world.job.status.phase == "Running"
     assert not c.holds(world.job.status.conditions, c.BUDGET_EXCEEDED)
     assert world.job.status.budget is None
@@ -197,7 +186,7 @@ def test_without_a_price_the_budget_says_that_it_cannot_be_held(make_world):
     for name in ("n1", "n2"):
         world.set_node(name, host=Host(instance_type="x9", has=WHOLE))
     world.settle()
-    fill(world)
+    world.fill()
     wait(world, 5000)
     assert world.condition(c.BUDGET_AT_RISK) == ("True", "NoPrice")
     assert world.job.status.phase == "Running"
@@ -210,10 +199,7 @@ def test_a_budget_is_overshot_by_less_than_a_minute(make_world, limit, grace, en
         cost={"budget": {"maxUSD": str(limit), "onExceed": "Suspend"}},
         checkpoint={**CHECKPOINT, "gracePeriodSeconds": grace},
     )
-    for name in ("n1", "n2"):
-        world.set_node(name, host=Host(override="36", has=WHOLE))
-    world.settle()
-    fill(world)
+    world.start_priced()
     wait(world, 3000)
     assert world.job.status.phase == "Suspending"
     began = max(0, float(limit / RATE) - max(0, grace - 45))
@@ -334,12 +320,12 @@ def test_idle_devices_are_given_back_where_the_user_wants_that(running):
     assert world.job.status.phase == "Suspended"
     world.set_spec(nodes=2)
     world.settle()
-    fill(world)
+    world.fill()
     assert world.job.status.phase == "Running"
 
 
-def test_events_tell_the_story_in_dollars(running):
-    world = running({"budget": {"maxUSD": "10", "warnAtRatio": "0.5"}})
+def listen(world):
+    """What is announced from now on."""
     told = []
     step = world.step
 
@@ -349,13 +335,19 @@ def test_events_tell_the_story_in_dollars(running):
         return decided
 
     world.step = listening
+    return told
+
+
+def test_events_tell_the_story_in_dollars(running):
+    world = running({"budget": {"maxUSD": "10", "warnAtRatio": "0.5"}})
+    told = listen(world)
     report(world, step=10, total_steps=100)
     wait(world, 100)
     report(world, step=50, total_steps=100)
     world.end(world.names()[0], 1)
     wait(world, 10)
     reap(world)
-    fill(world)
+    world.fill()
     wait(world, 20)
     report(world, step=50, total_steps=100)
     recovered = next(line for line in told if line.startswith("Recovered"))
@@ -374,17 +366,6 @@ def test_events_tell_the_story_in_dollars(running):
 
 def test_the_start_is_told_with_its_rate(make_world):
     world = make_world()
-    told = []
-    step = world.step
-
-    def listening():
-        decided = step()
-        told.extend(f"{a.reason}: {a.message}" for a in decided.actions if isinstance(a, Announce))
-        return decided
-
-    world.step = listening
-    for name in ("n1", "n2"):
-        world.set_node(name, host=Host(override="36", has=WHOLE))
-    world.settle()
-    fill(world)
+    told = listen(world)
+    world.start_priced()
     assert any(line.startswith("Started: 2 workers run") and "72.00 USD an hour" in line for line in told)

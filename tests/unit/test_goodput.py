@@ -21,6 +21,7 @@ def test_the_parts_sum_to_the_time_and_to_the_ledger(advances):
     for more, dollars, part, lost in advances:
         wall, usd = max(0, wall + more), max(0, usd + dollars)
         account = account.advance(wall, Decimal(usd) / 10_000, part).lose(lost, 700)
+        account = account.set_apart("evaluation", 11 * lost).set_apart("checkpoint", lost)
         assert account.total_ms == wall
         assert sum(account.usd.values()) == Decimal(usd) / 10_000
         assert all(ms >= 0 for ms in account.ms.values())
@@ -49,6 +50,16 @@ def test_steps_that_a_failure_took_back_were_not_goodput():
     assert (account.ms["training"], account.ms["lost"]) == (8000, 2000)
     assert (account.usd["training"], account.usd["lost"]) == (Decimal("0.8"), Decimal("0.2"))
     assert account.lose(10**6, 500).ms["training"] == 0, "never more than there was"
+
+
+def test_what_was_no_training_takes_its_share_of_the_dollars_and_stays_productive():
+    account = Account({"training": 10_000}, {"training": Decimal(1)}, "training").set_apart("evaluation", 2500)
+    assert (account.ms, account.usd["evaluation"], account.ratio()) == (
+        {"training": 7500, "evaluation": 2500},
+        Decimal("0.25"),
+        1,
+    )
+    assert account.set_apart("checkpoint", 10**6).ms["checkpoint"] == 7500, "never more than there was"
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_days_of_long_ago_are_in_the_first_one():
 
 def test_a_thousand_pods_are_a_few_lines_of_status():
     stays = {(f"1-{i}-0", i // 100 * 1000): Stay(i // 100 * 1000, None, Price(Decimal(3), gpus=8)) for i in range(1000)}
-    stays["rdzv", 0] = Stay(0, None, Price(Decimal(3)))
+    stays["rdzv", 0] = Stay(0, None, Price(Decimal(3), gpu_model="H100", capacity="spot"))
     written = write_ledger(Ledger(stays=stays))
     assert len(written.stays) == 11
     assert read_ledger(CostStatus(as_of=at(0), ledger=written)).known() == stays

@@ -57,6 +57,22 @@ def test_a_spot_pod_knows_what_it_would_cost_on_demand():
     assert found.source == "default: p5 us, spot, list"
 
 
+@pytest.mark.parametrize(
+    ("labels", "annotations", "asked", "pod", "known"),
+    [
+        (P5, {}, None, ONE, ("H100", "on-demand")),
+        (P5, {}, "spot", ONE, ("H100", "spot")),
+        (P5 | {"nvidia.com/gpu.product": "other"}, {}, None, ONE, ("H100", "on-demand")),
+        (P5, {}, None, Amounts(0, Decimal(4), Decimal(0)), ("", "on-demand")),
+        ({"nvidia.com/gpu.product": "A10"}, {ANNOTATION_PRICE: "8"}, None, ONE, ("A10", "")),
+        ({"karpenter.sh/capacity-type": "spot"}, {ANNOTATION_PRICE: "8"}, None, ONE, ("", "spot")),
+    ],
+)
+def test_the_device_and_how_it_is_had_as_far_as_they_are_known(labels, annotations, asked, pod, known):
+    found = price(pod, host(labels, annotations, HAS), BOOK, asked)
+    assert (found.gpu_model, found.capacity) == known
+
+
 def test_the_annotation_wins_and_needs_no_book():
     found = price(ONE, host(P5, {ANNOTATION_PRICE: "8"}, HAS), None, None)
     assert (found.usd, found.source) == (1, "annotation paceline.dev/price-per-hour")

@@ -26,6 +26,7 @@ def job(name, nodes=2, speed="100", failures=(), spec=(), cost=None, goodput=Non
         "metadata": {"name": name, "namespace": "a", "uid": name, "creationTimestamp": "2026-11-25T10:00:00Z"},
         "spec": {"image": "i", "command": ["x"], "nodes": nodes} | GPU | dict(spec),
         "status": {
+            "phase": "Succeeded",
             "startTime": "2026-11-25T11:00:00Z",
             "activeSeconds": 7200,
             "nodes": {"desired": nodes, "running": 0, "summary": "-"},
@@ -74,9 +75,32 @@ def test_a_speed_of_before_the_last_resize_is_of_another_size():
         assert measured.run(TrainingJob.parse(resized), NOW).samples_per_second == speed
 
 
+def test_a_speed_of_before_the_gang_ran_as_it_does_may_be_of_another_size_since_users_resize_it_too():
+    for since, speed in (("2026-11-25T12:58:00Z", 100), ("2026-11-25T12:59:30Z", None)):
+        running = {
+            "type": "Running",
+            "status": "True",
+            "lastTransitionTime": since,
+            "reason": "GangRunning",
+            "message": "",
+        }
+        assert run("a", phase="Running", conditions=[running]).samples_per_second == speed
+    for phase in ("Pending", "Starting", "Recovering"):
+        assert run("a", phase=phase).samples_per_second is None
+    assert run("a", phase="Suspended").samples_per_second == 100
+
+
+def test_a_gang_that_runs_with_fewer_machines_than_it_is_to_have_is_measured_by_those():
+    fewer = job("a", phase="Running")
+    fewer["status"]["nodes"] = {"desired": 4, "running": 3, "summary": "3/4"}
+    assert measured.run(TrainingJob.parse(fewer), NOW).machines == 3
+
+
 def test_preemptions_are_counted_on_spot_alone_and_by_machine_hours():
-    spot = {"cost": {"gpuHours": "64", "priceSource": "default: p5.48xlarge us-west-2, spot, list"}}
+    spot = {"cost": {"gpuHours": "64", "capacityType": "spot"}}
     asked = {"spec": {"cost": {"capacityType": "spot"}}}
+    told = {"cost": {"gpuHours": "64", "capacityType": "on-demand"}} | asked
+    assert not run("told", **told).spot, "what its nodes say is truer than what was asked"
     taken = run("taken", failures=["Preempted", "CodeError", "NodeLost"], **spot)
     quiet = run("quiet", **asked)
     owned = run("owned", failures=["NodeLost"])
@@ -109,7 +133,9 @@ def test_runs_are_found_by_name_or_by_their_program():
     found = [job("mine"), other, recipe, new]
     assert [r.name for r in of_program(found, SPEC, NOW)] == ["tj/mine"]
     ready = TrainingJobSpec.model_validate({"recipe": {"name": "r", "params": {"epochs": 9}}})
-    assert [r.name for r in of_program(found, ready, NOW)] == ["tj/recipe"]
+    assert of_program(found, ready, NOW) == [], "other parameters may be another model"
+    same = TrainingJobSpec.model_validate({"image": "i", "recipe": {"name": "r"}})
+    assert [r.name for r in of_program(found, same, NOW)] == ["tj/recipe"]
     assert [r.name for r in named(found, ["tj/other", "mine"], "a", NOW)] == ["tj/other", "tj/mine"]
     for name, why in (("gone", "there is no TrainingJob of that name in a"), ("tj/new", "it has never run")):
         with pytest.raises(AdviceError, match=f"--from {name.removeprefix('tj/')}: {why}"):
@@ -117,7 +143,7 @@ def test_runs_are_found_by_name_or_by_their_program():
 
 
 def test_every_figure_says_where_it_is_from_and_what_is_given_wins(capsys):
-    spot = {"cost": {"gpuHours": "64", "priceSource": "x: y, spot, z"}, "goodput": {"recovering": "720"}}
+    spot = {"cost": {"gpuHours": "64", "capacityType": "spot"}, "goodput": {"recovering": "720"}}
     runs = (run("two", nodes=2, speed="160"), run("four", nodes=4, speed="256", failures=["Preempted"], **spot))
     ask = {"job": SPEC, "device": "H100", "samples": 3.6e6}
     show(advise(Question(**ask, runs=runs)), "json")
@@ -152,4 +178,26 @@ def test_runs_of_other_workers_are_named_and_give_no_speed():
     with pytest.raises(AdviceError, match="or --from a run that says how fast it was"):
         advise(Question(job=SPEC, device="H100", samples=1e6, runs=(small,)))
     said = advise(Question(job=SPEC, device="H100", hours=1, runs=(small,))).basis
-    assert "No throughput is taken from runs with another number of devices a worker: tj/small." in said
+    assert "No throughput is taken from: tj/small (another number of devices a worker)." in said
+
+
+def on(name, device, **fields):
+    return run(name, cost={"gpuHours": "64", "gpuModel": device}, **fields)
+
+
+def test_the_device_is_the_one_that_the_runs_had_and_what_others_did_is_not_taken_for_it():
+    mine, label, other = on("mine", "H100", speed="160"), on("label", "NVIDIA-H100-80GB", nodes=4), on("other", "A100")
+    found = advise(Question(job=SPEC, samples=1e6, runs=(mine,)))
+    assert "The device is H100: measured (tj/mine)." in found.basis
+    assert found.figures.throughput.value == 10
+    mixed = advise(Question(job=SPEC, device="H100", samples=1e6, runs=(mine, label, other)))
+    assert mixed.figures.throughput.jobs == ("tj/mine",)
+    assert mixed.figures.scaling.jobs == ("tj/label", "tj/mine"), "a node may have another name for it"
+    assert "No throughput is taken from: tj/other (on A100)." in mixed.basis
+    for runs, why in (
+        ((), "no run tells"),
+        ((mine, other), "the runs had A100, H100"),
+        ((label,), "had NVIDIA-H100-80GB"),
+    ):
+        with pytest.raises(AdviceError, match=f"Give --on .*{why}"):
+            advise(Question(job=SPEC, samples=1e6, runs=runs))

@@ -6,8 +6,10 @@ import pytest
 import re2
 from pydantic import ValidationError
 
+from paceline.api.status import TrainingJobStatus
 from paceline.controller.logs import Progress
-from paceline.plan.progress import duration
+from paceline.plan.observed import Usage
+from paceline.plan.progress import duration, merge
 from paceline.server.payload import Payload, to_report
 
 
@@ -43,11 +45,55 @@ def test_a_final_report_keeps_what_it_leaves_out():
         ({"metrics": [{"name": "x" * 200, "value": "1"}]}, "metrics"),
         ({"metrics": [{"name": "x", "value": "1"}] * 65}, "metrics"),
         ({"model": {"sha256": "nope"}}, "sha256"),
+        ({"usage": {"utilization": 1.1}}, "usage.utilization"),
+        ({"usage": {"mfu": -0.1}}, "usage.mfu"),
+        ({"usage": {"utilization": float("nan")}}, "usage.utilization"),
+        ({"usage": {"samples": -1}}, "usage.samples"),
+        ({"usage": {"tokens": 2**63}}, "usage.tokens"),
+        ({"usage": {"evaluationSeconds": float("inf")}}, "usage.evaluationSeconds"),
+        ({"usage": {"of": "x" * 129}}, "usage.of"),
+        ({"usage": 1}, "usage"),
+        ({"checkpoint": {"saveSeconds": -1}}, "checkpoint.saveSeconds"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(status, field):
     with pytest.raises(ValidationError, match=field):
         report(**status)
+
+
+def test_use_of_the_devices_is_taken_over_and_what_is_not_known_is_ignored():
+    told = {"utilization": 0.9, "of": "computation share of a step", "mfu": 0.41, "samples": 640, "tokens": 9000}
+    sums = {"since": "1970-01-01T00:00:02Z", "evaluationSeconds": 3, "checkpointSeconds": 0.5}
+    first = report(usage={**told, **sums, "watts": 700})
+    assert first.usage == Usage(0.9, "computation share of a step", 0.41, 640, 9000, 3, 0.5, 2)
+    assert report().usage is None
+
+
+def test_when_a_process_began_is_unknown_while_it_lies_in_the_future():
+    """Its pod's clock is ahead; those that come after it would be taken for older ones."""
+    before = report(usage={"since": "1970-01-01T00:00:02Z"})
+    assert report(before, usage={"since": "2026-11-23T10:00:00Z"}).usage.since is None
+    with pytest.raises(ValidationError, match=r"usage\.since"):
+        report(usage={"since": "2026-11-23T10:00:00"})
+
+
+def test_counts_hold_until_others_are_told_and_a_utilization_for_its_moment():
+    first = report(usage={"utilization": 0.9, "of": "CPU time", "samples": 640, "evaluationSeconds": 3})
+    assert report(first).usage == Usage(samples=640, evaluation_seconds=3)
+    assert report(first, usage={"samples": 700, "utilization": 0.0}).usage == Usage(
+        utilization=0.0, samples=700, evaluation_seconds=3
+    )
+
+
+def test_samples_and_tokens_are_progress():
+    told = report(usage={"samples": 640, "tokens": 9000})
+    status, _ = merge(TrainingJobStatus(), told, 5.0, final=False)
+    assert (status.progress.samples, status.progress.tokens) == (640, 9000)
+
+
+def test_how_long_checkpoints_take_is_told_to_a_hundredth():
+    told = report(checkpoint={"step": 5, "saveSeconds": 1.23456, "restoreSeconds": 2}).checkpoint
+    assert (told.save_seconds, told.restore_seconds) == ("1.23", "2.00")
 
 
 @pytest.mark.parametrize("step", ["nan", "inf", "many", ""])

@@ -374,3 +374,22 @@ def test_an_evicted_pod_that_is_gone_before_it_is_looked_at_was_evicted(make_wor
     world.run_all()
     world.settle()
     assert (world.job.status.phase, world.job.status.restarts.total) == ("Running", 1), "it is answered once"
+
+
+def test_a_second_deletion_is_not_blamed_on_how_the_first_pod_ended(make_world):
+    """A deleted worker ends with an error of its own (SIGTERM), and is remembered by its last record."""
+    world = make_world()
+    world.start()
+    for number in (0, 1):
+        name = f"job-1-0-{number}"
+        world.change(name, deleting=True)
+        world.settle()
+        assert (world.job.status.last_failure.cause, world.job.status.last_failure.pod) == ("PodDeleted", name)
+        world.end(name, 1, "terminated by SIGTERM: step 5 is saved")
+        world.seen = replace(world.seen, gone=(world.pods.pop(name),))
+        world.run_all()
+        world.settle()
+        world.now += 100
+    restarts = world.job.status.restarts
+    assert (restarts.pod, restarts.infrastructure, restarts.since_window) == (2, 2, 0)
+    assert len(world.job.status.failures) == 2

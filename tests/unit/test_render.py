@@ -1,13 +1,17 @@
-"""Merging the user's template, and quantities."""
+"""Merging the user's template, quantities, and which gangs have a disruption budget."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.api.quantities import amount
+from paceline.render import pods
+from paceline.render.guards import disruption_budget
 from paceline.render.merge import merge
+from paceline.render.pods import Installation, worker
+from tests.unit.conftest import make_job
 
 NAMES = st.text("abc", min_size=1, max_size=2)
 
@@ -71,3 +75,56 @@ def test_lists_by_name_keep_every_item_once(base, over):
 )
 def test_quantities(quantity, value):
     assert amount(quantity) == value
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "allowed"),
+    [
+        ({"nodes": 1}, None, None),
+        ({"nodes": 2}, "job-job-uid", ("maxUnavailable", 1)),
+        ({"nodes": 1, "elastic": {}}, None, None),
+        ({"nodes": 1, "elastic": {"maxNodes": 2}}, "job-job-uid-min-1", ("minAvailable", 1)),
+        ({"nodes": 1, "elastic": {"allowedNodes": [1, 4]}}, "job-job-uid-min-1", ("minAvailable", 1)),
+        ({"nodes": 4, "elastic": {"minNodes": 3}}, "job-job-uid-min-3", ("minAvailable", 3)),
+    ],
+)
+def test_a_budget_for_whoever_may_have_more_than_one_worker(spec, name, allowed):
+    budget = disruption_budget(make_job(**spec))
+    assert (budget and budget["metadata"]["name"]) == name
+    assert budget is None or budget["spec"][allowed[0]] == allowed[1]
+
+
+@settings(max_examples=100)
+@given(before=st.sampled_from([None, 1, 2, 3]), after=st.sampled_from([None, 1, 2, 3]))
+def test_no_worker_is_ever_in_two_budgets(before, after):
+    """Though one from before a suspension may still be there: with two the API server refuses every eviction."""
+    jobs = [
+        make_job(nodes=4, **({} if least is None else {"elastic": {"minNodes": least}})) for least in (before, after)
+    ]
+    budgets = {b["metadata"]["name"]: b["spec"]["selector"] for b in map(disruption_budget, jobs)}
+    labels = pods.worker(jobs[1], pods.Installation("x"), attempt=2, index=0, nnodes=(4, 4))["metadata"]["labels"]
+    holds = [
+        all(labels.get(k) == v for k, v in selector["matchLabels"].items())
+        and all(e["key"] not in labels for e in selector.get("matchExpressions", []))
+        for selector in budgets.values()
+    ]
+    assert sum(holds) == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "served"),
+    [
+        ({}, True),
+        ({"hostNetwork": True}, False),
+        ({"containers": [{"name": "trainer", "ports": [{"containerPort": 9090, "name": "metrics"}]}]}, False),
+        ({"containers": [{"name": "exporter", "ports": [{"containerPort": 9090, "name": "metrics"}]}]}, True),
+        ({"containers": [{"name": "trainer", "ports": [{"containerPort": 6006, "name": "board"}]}]}, True),
+    ],
+)
+def test_prometheus_finds_the_trainer_where_no_other_has_its_port(job_of, template, served):
+    pod = worker(job_of(template={"spec": template}), Installation("trainer:1"), attempt=1, index=0, nnodes=(2, 2))
+    trainer = next(c for c in pod["spec"]["containers"] if c["name"] == "trainer")
+    ours = {"containerPort": 9400, "name": "metrics"} in trainer.get("ports", [])
+    told = {"name": "PACELINE_METRICS_PORT", "value": "9400"} in trainer["env"]
+    assert (ours, told) == (served, served)
+    assert [port["name"] for port in trainer.get("ports", [])].count("metrics") <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +64,25 @@ def position(step: int, count: int, batch_size: int) -> Position:
     """By arithmetic alone: the order does not depend on the number of processes, nor on how often the run was interrupted."""
     epoch, batch = divmod(step, batches_per_epoch(count, batch_size))
     return Position(step, epoch, batch, epoch * count + min(batch * batch_size, count))
+
+
+class TokensBefore:
+    """How many tokens the samples before a position have, of a run whose samples have ``tokens`` (N,) each."""
+
+    def __init__(self, tokens: Tensor, order: Callable[[int], Tensor]) -> None:
+        """``order`` of an epoch: the samples' indices (N,)."""
+        self._tokens, self._order = tokens, order
+        self._total = int(tokens.sum())
+        # Of the epoch that was asked for last: tokens up to each sample in order, itself included.
+        self._epoch, self._upto = -1, tokens
+
+    def __call__(self, at: Position) -> int:
+        within = at.samples - at.epoch * len(self._tokens)
+        if not within:
+            return at.epoch * self._total
+        if at.epoch != self._epoch:
+            self._epoch, self._upto = at.epoch, self._tokens[self._order(at.epoch)].cumsum(0)
+        return at.epoch * self._total + int(self._upto[within - 1])
 
 
 def packaged(name: str, delimiter: str | None = None) -> Tensor:

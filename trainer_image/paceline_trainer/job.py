@@ -15,6 +15,8 @@ from paceline_trainer.distributed import world as open_world
 from paceline_trainer.progress import Reporter, payload
 from paceline_trainer.session import Part, Run, Session
 from paceline_trainer.termination import Termination
+from paceline_trainer.usage import Usage
+from paceline_trainer.watching.prometheus import serve
 
 
 def run(name: str, params: recipes.Training, output: Path, termination: Termination) -> None:
@@ -25,9 +27,11 @@ def run(name: str, params: recipes.Training, output: Path, termination: Terminat
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     with open_world() as world:
-        reporter = Reporter(os.environ if world.main else {})
+        usage = Usage(world.device)
+        serve(usage)
+        reporter = Reporter(os.environ if world.main else {}, usage=usage.figures)
         reporter.report(payload(activity="loading", percent=0, eta_seconds=None, metrics={}))
-        this = Run(name, params, output, world, termination, reporter)
+        this = Run(name, params, output, world, termination, reporter, usage)
         this.say(f"recipe={name} params={json.dumps(dataclasses.asdict(params))}")
         task = recipes.load(name)(params)
         data, held_out = task.splits()

@@ -29,6 +29,7 @@ from paceline_trainer.recipes import Training
 from paceline_trainer.task import Arrays, Task
 from paceline_trainer.update import Update, Updated
 from paceline_trainer.watching.anomaly import Action, AnomalyError
+from paceline_trainer.watching.devices import peak_of
 from paceline_trainer.watching.step_time import DATA, StepTimes
 
 
@@ -119,8 +120,10 @@ def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.d
     spread = Spread(model, task.losses, params, world, params.batch_size, precision)
     spread.attack = task.embedding_attack(spread.model)
     optimizer = make_optimizer(task.parameter_groups(spread.model), params)
+    # FLOPs are for a share of the device's peak; what is compiled, computed twice or cut within layers is not counted rightly.
+    countable = params.compile == "off" and not params.recompute_activations and params.tensor_parallel == 1
     # There can be one profiler at a time.
-    times = StepTimes(enabled=not params.profile)
+    times = StepTimes(enabled=not params.profile, count_flops=countable and peak_of(world.device) is not None)
     return Trained(spread, optimizer, Update(params, optimizer, steps, precision), times)
 
 
@@ -166,12 +169,17 @@ def batches(data: Arrays, params: Training, done: int) -> Iterator[tuple[int, in
     start = position(done, len(data), params.batch_size)
     number = done
     for epoch in range(start.epoch, params.epochs):
-        order = epoch_order(len(data), params.seed, epoch)
-        if data.lengths is not None:
-            order = by_length(order, data.lengths, params.batch_size)
-        for batch in global_batches(order, params.batch_size)[start.batch if epoch == start.epoch else 0 :]:
+        for batch in global_batches(ordered(data, params, epoch), params.batch_size)[
+            start.batch if epoch == start.epoch else 0 :
+        ]:
             number += 1
             yield number, epoch, batch
+
+
+def ordered(data: Arrays, params: Training, epoch: int) -> Tensor:
+    """The samples' indices (N,) as an epoch has them."""
+    order = epoch_order(len(data), params.seed, epoch)
+    return order if data.lengths is None else by_length(order, data.lengths, params.batch_size)
 
 
 class Pace:

@@ -22,29 +22,44 @@ from paceline_trainer.datafiles.batches import Batch
 from paceline_trainer.distributed import World
 from paceline_trainer.progress import LAST_REPORT_SECONDS, Activity, Reporter, payload
 from paceline_trainer.termination import OWN_SIGTERM_SECONDS, PeerLeft, Termination, end
+from paceline_trainer.usage import Counts, Latest, Spending, Usage
+from paceline_trainer.watching.prometheus import serve
+
+# Time that training waits; loading is none of it.
+SPENT_ON: Mapping[Activity, Spending] = {"evaluating": "evaluation", "checkpointing": "checkpoint"}
 
 
 class Progress:
     """Reports to the operator, by a thread in the process of rank 0; does nothing where nobody listens. Training never waits
-    for a report, and none that fails ends it. ``checkpoint`` is what reports say of the newest one."""
+    for a report, and none that fails ends it. ``checkpoint`` is what reports say of the newest one; ``usage`` is of this process,
+    which Prometheus may read too."""
 
     def __init__(self, world: World, environ: Mapping[str, str] = os.environ) -> None:
         self.checkpoint: Mapping[str, Any] = {}
-        self._reporter = Reporter(environ if world.main else {})
+        self.usage = Usage(world.device, environ)
+        serve(self.usage, environ)
+        self._reporter = Reporter(environ if world.main else {}, usage=self.usage.figures)
         self._metrics: dict[str, float] = {}
         self._percent, self._eta = 0.0, math.nan
-        self._first: tuple[int, float] | None = None
+        self._first: tuple[Batch, float] | None = None
+        self._counts = Counts()
         self.say("loading")
 
     def step(self, batch: Batch, loss: float, **metrics: float) -> None:
         """After each step; ``loss`` is the mean over the global batch, ``metrics`` are your own."""
         now = time.monotonic()
-        first, began = self._first = self._first or (batch.step, now)
-        total = batch.total or 0
+        if self._first is None:
+            self._first = batch, now
+            # What came before this batch is of a run that this one goes on with.
+            self._counts = Counts(batch.step - 1, batch.seen - batch.size)
+            self.usage.follow(lambda: self._counts)
+        first, began = self._first
+        self._counts = Counts(batch.step, batch.seen)
+        more, seconds, total = batch.step - first.step, now - began, batch.total or 0
         self._percent = min(99.0, 100 * batch.epoch / batch.epochs)  # 100 is finish()'s to say
-        self._eta = (
-            (now - began) / (batch.step - first) * (total - batch.step) if total and batch.step > first else math.nan
-        )
+        self._eta = seconds / more * (total - batch.step) if total and more > 0 else math.nan
+        per_second = (batch.seen - first.seen) / seconds if more > 0 and seconds > 0 else None
+        self.usage.latest = Latest(loss, per_second, metrics.get("learning_rate"))
         self._metrics = {
             "current_step": batch.step,
             **({"total_steps": total} if total else {}),
@@ -55,7 +70,8 @@ class Progress:
         self.say("training")
 
     def say(self, activity: Activity) -> None:
-        """What goes on now, such as ``evaluating``."""
+        """What goes on now, such as ``evaluating``: until the next step."""
+        self.usage.spend(SPENT_ON.get(activity))
         self._reporter.report(self._body(activity))
 
     def finish(self, **metrics: float) -> None:
@@ -169,12 +185,13 @@ class Checkpoints:
         self._stack.__exit__(kind, error, traceback)
 
     def _save(self, saver: Saver, *, wait: bool = False) -> None:
-        if wait:
-            self._progress.say("checkpointing")
         # The best, which is kept, is by the mean loss of the newest epoch's worth of steps.
         recent = [loss for loss in self.losses[-(self._data.per_epoch or 0) :] if math.isfinite(loss)]
         score = sum(recent) / len(recent) if recent else None
-        saver.save(self._state, self._data.position, score=score, wait=wait)
+        with self._progress.usage.spending("checkpoint"):
+            if wait:
+                self._progress.say("checkpointing")
+            saver.save(self._state, self._data.position, score=score, wait=wait)
 
     def _stop(self, saver: Saver) -> NoReturn:
         """All processes are here, at the same step."""

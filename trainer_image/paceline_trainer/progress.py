@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,8 @@ def payload(
     checkpoint: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The body of a report. ``model``: path, format, sha256 and metrics of what the run left behind. ``checkpoint``: step, time,
-    sizeBytes, path and verified of the newest, resumedFromStep, and error where the latest save failed."""
+    sizeBytes, path, verified and saveSeconds of the newest, resumedFromStep and restoreSeconds, and error where the latest save
+    failed."""
     status: dict[str, Any] = {
         "lastUpdatedTime": _now(),
         "activity": activity,
@@ -77,10 +78,16 @@ class Reporter:
     """Sends the newest report at most every two seconds; older unsent ones are dropped. Silent without an endpoint.
 
     A report of anything but training is repeated every ``heartbeat`` seconds while nothing newer comes. One of training never
-    is: it means that a step was made. Every report says of which attempt and restart it is.
+    is: it means that a step was made. Every report says of which attempt and restart it is, and ``usage`` (usage.py) when it is
+    sent.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ, heartbeat: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        heartbeat: float = HEARTBEAT_SECONDS,
+        usage: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
         self._url = environ.get("KUBEFLOW_TRAINER_SERVER_URL", "")
         self._ca = environ.get("KUBEFLOW_TRAINER_SERVER_CA_CERT", "")
         self._token_file = environ.get("KUBEFLOW_TRAINER_SERVER_TOKEN", "")
@@ -88,7 +95,7 @@ class Reporter:
         self._generation: dict[str, int] = {"restartCount": _count(environ, "TORCHELASTIC_RESTART_COUNT")}
         if "PACELINE_ATTEMPT" in environ:
             self._generation["attempt"] = _count(environ, "PACELINE_ATTEMPT")
-        self._heartbeat = heartbeat
+        self._heartbeat, self._usage = heartbeat, usage
         self._newest: dict[str, Any] | None = None
         self._changed = threading.Condition()
         self._closing = False
@@ -143,7 +150,8 @@ class Reporter:
         try:
             context = ssl.create_default_context(cafile=self._ca) if self._ca else None
             headers = {"Authorization": f"Bearer {self._bearer()}", "Content-Type": "application/json"}
-            sent = {"trainerStatus": {**body["trainerStatus"], **self._generation}}
+            usage = {"usage": self._usage()} if self._usage else {}
+            sent = {"trainerStatus": {**body["trainerStatus"], **self._generation, **usage}}
             request = urllib.request.Request(self._url, json.dumps(sent).encode(), headers, method="POST")
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context):
                 return True  # any status but 2xx raises

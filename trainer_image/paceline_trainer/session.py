@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,14 +16,15 @@ import torch
 from torch import Tensor
 
 from paceline_trainer import recipes
-from paceline_trainer.data import Position, batches_per_epoch, position
+from paceline_trainer.data import Position, TokensBefore, batches_per_epoch, position
 from paceline_trainer.distributed import World
-from paceline_trainer.loop import Step, Wishes, begin, mean_loss, predict, total_steps, train
+from paceline_trainer.loop import Step, Wishes, begin, mean_loss, ordered, predict, total_steps, train
 from paceline_trainer.optimization.early_stopping import BestWeights, EarlyStopping, kept_back
 from paceline_trainer.progress import LAST_REPORT_SECONDS, Activity, Reporter, payload
 from paceline_trainer.server_loop import train_with_server
 from paceline_trainer.task import Arrays, Evaluation, Task
 from paceline_trainer.termination import OWN_SIGTERM_SECONDS, PeerLeft, Termination, end
+from paceline_trainer.usage import Counts, Latest, Usage
 from paceline_trainer.watching.anomaly import Action, AnomalyError
 from paceline_trainer.watching.profiler import profiled
 from paceline_trainer.watching.watchers import Watchers
@@ -48,6 +50,7 @@ class Run:
     world: World
     termination: Termination
     reporter: Reporter
+    usage: Usage
 
     def say(self, words: str) -> None:
         if self.world.main:
@@ -88,6 +91,7 @@ class Session:
         self._folder = run.output / part.name
         self._watched = -math.inf
         self._figures: dict[str, Any] = {}
+        self._kept_back_figures: dict[str, float] = {}
         self._eta: float | None = None
         self._saver: Saver | None = None
         torch.manual_seed(self._params.seed)
@@ -102,6 +106,10 @@ class Session:
         )
         self._say(f"world={self._world.size} backend={self._world.backend} device={self._world.device.type} {sizes}")
         self._load()
+        tokens, order = task.tokens(self._data), partial(ordered, self._data, self._params)
+        self._tokens_before = None if tokens is None else TokensBefore(tokens, order)
+        run.usage.follow(self._counts)
+        run.usage.times = self._result.times
         self._watchers = Watchers.of_run(
             self._folder,
             dataclasses.asdict(self._params),
@@ -180,7 +188,10 @@ class Session:
             times = self._result.times.mean
             shares = times.figures() if times else {}
             staleness = {"staleness": self._result.staleness.mean} if self._result.staleness else {}
-            self._figures, self._eta = {**step.figures(), **shares, **staleness}, step.eta_seconds
+            self._figures = {**step.figures(), **shares, **staleness, **self._kept_back_figures}
+            self._eta = step.eta_seconds
+            rate = step.updated.rate if step.updated is not None else None
+            self._run.usage.latest = Latest(step.loss, step.samples_per_second, rate)
             # About 20 lines a run, the first step's among them, and in a long run never more than 10 s in silence.
             milestone = step.number in (1, step.total) or step.number % max(1, step.total // 20) == 0
             if milestone or self._result.seconds > printed + 10:
@@ -212,8 +223,10 @@ class Session:
         if self._early is None or self._best is None:
             return False
         self._report("evaluating")  # else a long one would be taken for a stall
-        loss = mean_loss(self._task, self._result.spread, self._kept_back, self._world)
+        with self._run.usage.spending("evaluation"):
+            loss = mean_loss(self._task, self._result.spread, self._kept_back, self._world)
         self._watchers.scalars(step, "kept_back", {"loss": loss})
+        self._kept_back_figures = {"kept_back_loss": loss}  # what spec.cost.stopWhen may go by
         if self._early.update(loss, step):
             self._best.keep(self._result.spread.model)
         if self._early.stop:
@@ -229,15 +242,21 @@ class Session:
 
     def _save(self, *, wait: bool = False) -> None:
         assert self._saver is not None
-        self._result.spread.settle()
         if wait:
             self._report("checkpointing")
         # Lower is better: the mean loss of the newest epoch's worth of steps.
         recent = self._result.losses[-batches_per_epoch(len(self._data), self._params.batch_size) :]
-        self._saver.save(self._state(), self._position(), score=_mean(recent), wait=wait)
+        with self._run.usage.spending("checkpoint"):
+            self._result.spread.settle()
+            self._saver.save(self._state(), self._position(), score=_mean(recent), wait=wait)
 
     def _position(self) -> Position:
         return position(len(self._result.losses), len(self._data), self._params.batch_size)
+
+    def _counts(self) -> Counts:
+        """For threads that ask how far the training is."""
+        at = self._position()
+        return Counts(at.step, at.samples, None if self._tokens_before is None else self._tokens_before(at))
 
     def _stop(self, step: Step) -> None:
         """All processes are here, at the same step."""
@@ -261,7 +280,8 @@ class Session:
         self._report("evaluating")
         if self._best is not None:
             self._best.restore(self._result.spread.model)
-        predictions = predict(self._task, self._result.spread, self._held_out, self._world)
+        with self._run.usage.spending("evaluation"):
+            predictions = predict(self._task, self._result.spread, self._held_out, self._world)
         if predictions is None:
             return None
         from paceline_trainer.evaluation.metrics import evaluation

@@ -76,6 +76,10 @@ class Task(ABC):
         others of the same step. The same whatever the number of processes; ``epoch`` counts from 0, ``step`` from 1."""
         return data.inputs[indices], data.targets[indices]
 
+    def tokens(self, data: Arrays) -> Tensor | None:
+        """Of each sample (N,), without padding; None where they are not made of tokens, or of how many is not known before."""
+        return None
+
     def attacked(self, model: nn.Module, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int) -> Tensor | None:
         """These inputs as an adversary would change them, to be trained on beside them; None where that is not asked for.
         ``model`` is the bare one."""

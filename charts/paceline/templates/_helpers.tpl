@@ -22,6 +22,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 
+{{- /* What every job's network policy must know of this installation, as JSON. */}}
+{{- define "paceline.fence" -}}
+{{- $fence := pick .Values.jobs.networkPolicy "metricsFrom" "extraEgress" -}}
+{{- if .Values.progress.enabled -}}
+{{- $_ := set $fence "operator" (include "paceline.selector" . | fromYaml) -}}
+{{- end -}}
+{{- toJson $fence -}}
+{{- end -}}
+
 {{- define "paceline.tlsSecret" -}}
 {{ .Values.progress.tls.existingSecret | default (printf "%s-progress-tls" (include "paceline.fullname" .)) }}
 {{- end -}}

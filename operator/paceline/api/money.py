@@ -26,6 +26,8 @@ class LedgerStay(ApiModel):
     cpus: str = Field(default="0", max_length=32, description="Cores that each reserves.")
     source: str = Field(default="", max_length=512, description="Where the price is from.")
     as_of: str = Field(default="", max_length=32, description="Date of the price.")
+    gpu_model: str = Field(default="", max_length=63, description="Model of the devices, where it is known.")
+    capacity_type: str = Field(default="", max_length=16, description="on-demand, spot or owned, where it is known.")
 
 
 class LedgerClosed(ApiModel):
@@ -135,8 +137,18 @@ class CostStatus(ApiModel):
     cpu_hours: str | None = _figure("Cores times hours, priced or not.")
     price_source: str | None = Field(default=None, max_length=512, description="Where the price is from.")
     price_as_of: str | None = _figure("Date of the price.")
+    gpu_model: str | None = Field(default=None, max_length=63, description="Devices that the price is of.")
+    capacity_type: str | None = _figure("How their node is had: on-demand, spot or owned.")
     as_of: Time = Field(description="When all this was computed.")
     ledger: LedgerStatus = Field(default=LedgerStatus(), description="Kept for the operator's next start.")
+
+
+class ReportedSeconds(ApiModel):
+    """How much of what the program spent evaluating and saving is in the goodput: of its newest process."""
+
+    since: Time = Field(description="When the process began.")
+    evaluation_seconds: str = Field(default="0", max_length=32, description="Spent evaluating.")
+    checkpoint_seconds: str = Field(default="0", max_length=32, description="Waited for checkpoints.")
 
 
 class GoodputStatus(ApiModel):
@@ -148,6 +160,9 @@ class GoodputStatus(ApiModel):
         default={}, max_length=16, description="By part; they sum to the time from creation to asOf or the job's end."
     )
     usd: dict[str, str] = Field(default={}, max_length=16, description="By part; they sum to accruedUSD.")
+    reported: ReportedSeconds | None = Field(
+        default=None, description="Kept so that nothing the program reports counts twice."
+    )
 
 
 class BudgetStatus(ApiModel):

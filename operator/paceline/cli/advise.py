@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from paceline.api import KIND
 from paceline.api.spec import TrainingJobSpec
+from paceline.cli.tables import show_whole
 from paceline.cost import measured
 from paceline.cost.advise import PEAKS, Option, Preemptions, Scaling, Work, cheapest, fastest, of_size, options
 from paceline.cost.measured import DEVICES, Basis, Figure, Run
@@ -36,10 +36,10 @@ class AdviceError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Question:
     """``hours``: that the job takes as it is; else ``samples`` in all at ``throughput`` samples a second of one device. ``runs``
-    speak where nothing is given by hand."""
+    speak where nothing is given by hand, the ``device`` among it."""
 
     job: TrainingJobSpec
-    device: str
+    device: str | None = None
     hours: float | None = None
     samples: float | None = None
     throughput: float | None = None
@@ -79,37 +79,32 @@ def advise(question: Question) -> Advice:
     """Raises AdviceError."""
     _check(question)
     book, devices = _book(question.price_book), _devices(question.job)
-    if question.device not in {machine.accelerator for machine in book} | set(PEAKS):
-        known = ", ".join(sorted({machine.accelerator for machine in book if machine.accelerator} | set(PEAKS)))
-        raise AdviceError(f"--on {question.device}: unknown; there are: {known}")
-    figures = _figures(question, devices)
-    work, scaling = Work(_device_hours(question, devices, figures), question.device), figures.scaling.value
+    known = sorted({machine.accelerator for machine in book if machine.accelerator} | set(PEAKS))
+    device = _device(question, devices, known)
+    useless = {each.name: why for each in question.runs if (why := _useless(each, devices, device, known))}
+    figures = _figures(question, devices, [each for each in question.runs if each.name not in useless])
+    work, scaling = Work(_device_hours(question, devices, figures), device), figures.scaling.value
     preemptions = Preemptions(figures.preemptions.value, figures.lost_hours.value)
     size = of_size(book, devices * question.job.nodes, work, scaling, preemptions)
     every = options(book, range(1, question.max_machines + 1), work, scaling, preemptions)
     if not every:
-        raise AdviceError(f"no machine of the price book has devices whose speed beside {question.device} is known")
+        raise AdviceError(f"no machine of the price book has devices whose speed beside {device} is known")
     basis = [
         *_basis(book, work, every),
-        *_from(question, devices, figures, spot=any(o.purchase == "spot" for o in every)),
+        *_from(question, device, figures, useless, spot=any(o.purchase == "spot" for o in every)),
     ]
     return Advice(size, _best(every, question), basis, figures)
 
 
 def show(advice: Advice, output: str) -> None:
     if output == "table":
-        console = Console()
-        if not console.is_terminal:
-            console.width = 120
         table = Table(box=None, header_style="bold")
         for column in ("MACHINES", "DEVICES", "HOW", "USD/H", "HOURS", "USD", "SPEED"):
             table.add_column(column, no_wrap=True, justify="right" if column in ("USD/H", "HOURS", "USD") else "left")
         for one in advice.size:
             rate, hours, usd = f"{one.usd_per_hour:.2f}", f"{one.hours:.1f}", f"{one.usd:.2f}"
             table.add_row(*_words(one), rate, hours, usd, _speed(one, advice))
-        console.print(table)
-        for sentence in [*advice.best, *advice.basis]:
-            console.print(sentence, highlight=False, soft_wrap=True)
+        show_whole(table, [*advice.best, *advice.basis])
         return
     rows = [_row(one, advice) for one in advice.size]
     if output == "json":
@@ -166,20 +161,42 @@ def _check(question: Question) -> None:
         raise AdviceError("--preemptions-per-hour and --lost-minutes must be finite")
 
 
-def _figures(question: Question, devices: int) -> Figures:
-    """What is given by hand, else what the runs have measured, else what is assumed or unknown."""
+def _device(question: Question, devices: int, known: list[str]) -> str:
+    """As it is given, else as the runs had it."""
+    if question.device is not None:
+        if question.device not in known:
+            raise AdviceError(f"--on {question.device}: unknown; there are: {', '.join(known)}")
+        return question.device
+    found = sorted({each.device for each in question.runs if each.devices == devices and each.device})
+    if len(found) == 1 and found[0] in known:
+        return found[0]
+    why = f"the runs had {', '.join(found)}" if found else "no run tells"
+    raise AdviceError(f"which device is it of? Give --on ({why}; there are: {', '.join(known)})")
+
+
+def _useless(run: Run, devices: int, device: str, known: list[str]) -> str:
+    """Why the run says nothing of the speed; empty where it does. A name that is not known may be another one of the device."""
+    if run.devices != devices:
+        return "another number of devices a worker"
+    if run.device != device and run.device in known:
+        return f"on {run.device}"
+    return "" if run.samples_per_second else "no speed of its present size"
+
+
+def _figures(question: Question, devices: int, fit: list[Run]) -> Figures:
+    """What is given by hand, else what the runs have measured, else what is assumed or unknown. ``fit``: they tell a speed."""
     runs, linear, lost = question.runs, Scaling(), question.lost_hours
     speed: Figure[float | None] | None = None
     if question.throughput is not None:
         speed = Figure(question.throughput, "given")
-    elif (found := measured.throughput(runs, devices)) is not None:
+    elif (found := measured.throughput(fit, devices)) is not None:
         speed = Figure(found.value, found.basis, found.jobs)
     given = Figure(_scaling(question.scaling), "given") if question.scaling else None
     often = None if question.preemptions_per_hour is None else Figure(question.preemptions_per_hour, "given")
     return Figures(
         work="given" if question.hours is not None or speed is None else speed.basis,
         throughput=speed or Figure(None, "unknown"),
-        scaling=given or measured.scaling(runs, devices) or Figure(linear, "assumed"),
+        scaling=given or measured.scaling(fit, devices) or Figure(linear, "assumed"),
         preemptions=often or measured.preemptions_per_hour(runs) or Figure(0.0, "unknown"),
         lost_hours=(Figure(lost, "given") if lost is not None else measured.hours_lost(runs))
         or Figure(LOST_HOURS, "assumed"),
@@ -236,13 +253,16 @@ def _basis(book: list[Machine], work: Work, every: list[Option]) -> list[str]:
     return said
 
 
-def _from(question: Question, devices: int, figures: Figures, *, spot: bool) -> Iterator[str]:
+def _from(question: Question, device: str, figures: Figures, useless: dict[str, str], *, spot: bool) -> Iterator[str]:
     """Of each figure, where it is from."""
+    if question.device is None:
+        on = ", ".join(each.name for each in question.runs if each.device == device)
+        yield f"The device is {device}: measured ({on})."
     speed, scaling, often, lost = figures.throughput, figures.scaling, figures.preemptions, figures.lost_hours
     if question.hours is not None:
         yield "Hours: given."
     else:
-        yield f"Samples: given; {speed.value:.4g} a second of one {question.device}: {speed.words}."
+        yield f"Samples: given; {speed.value:.4g} a second of one {device}: {speed.words}."
     if scaling.basis == "assumed":
         yield "Several machines: assumed to scale linearly; nothing was measured or given (--from, --scaling)."
     else:
@@ -256,8 +276,8 @@ def _from(question: Question, devices: int, figures: Figures, *, spot: bool) -> 
             f"Spot: {often.value:.4g} preemptions an hour of a machine, {often.words}; "
             f"each takes {lost.value * 60:.1f} minutes, {lost.words}."
         )
-    if others := [each.name for each in question.runs if each.devices != devices]:
-        yield f"No throughput is taken from runs with another number of devices a worker: {', '.join(others)}."
+    if useless:
+        yield f"No throughput is taken from: {', '.join(f'{name} ({why})' for name, why in useless.items())}."
 
 
 def _shares(scaling: Scaling) -> str:

@@ -65,9 +65,22 @@ class Cluster:
                 found += answer["items"]
                 page = answer["metadata"].get("continue", "")
                 if not page:
-                    return found
+                    break
         except (ApiException, HTTPError) as error:
             raise self.explain(error, "" if everywhere else self.namespace) from error
+        if not found and not everywhere:
+            self._must_exist()
+        return found
+
+    def _must_exist(self) -> None:
+        """The API server's list of a namespace that does not exist is empty. Who may not read namespaces cannot know better."""
+        try:
+            self.core.read_namespace(self.namespace, _request_timeout=TIMEOUT_SECONDS)
+        except ApiException as error:
+            if error.status == 404:
+                raise ClusterError(f"there is no namespace {self.namespace}: see -n and --context") from error
+        except HTTPError as error:
+            raise self.explain(error, self.namespace) from error
 
     def explain(self, error: ApiException | HTTPError, namespace: str) -> ClusterError:
         """What went wrong in a request for the jobs of ``namespace`` (empty: of all), and the cure."""

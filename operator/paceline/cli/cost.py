@@ -13,11 +13,11 @@ from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from paceline.api.trainingjob import TrainingJob
 from paceline.cli.cluster import Json
+from paceline.cli.tables import show_whole
 from paceline.cost.report import By, Line, Sum, line, sums, total, within
 from paceline.plan.books import read_ledger
 
@@ -121,12 +121,7 @@ def _print(found: Bill, *, everywhere: bool) -> None:
         table.add_row(*(cells[column] for column in [*columns, *figures]))
     cells = _cells(found.whole, found) | dict.fromkeys(columns, "") | {columns[0]: "TOTAL", "BUDGET": ""}
     table.add_row(*(cells[column] for column in [*columns, *figures]), style="bold")
-    console = Console()
-    # A narrow terminal breaks lines; it cuts no dollars off.
-    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
-    console.print(table)
-    for sentence in found.notes:
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    show_whole(table, found.notes)
 
 
 def _cells(each: Sum, found: Bill) -> dict[str, str]:

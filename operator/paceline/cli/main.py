@@ -51,6 +51,26 @@ def operator(
     finished_series_seconds: Annotated[
         float, typer.Option(min=0, help="How long the metrics of a job that has ended are served.")
     ] = 3600,
+    job_network_policy: Annotated[
+        str,
+        typer.Option(
+            help="Make a network policy for every gang, of this JSON: operator (its pods' labels), metricsFrom (peers), "
+            "extraEgress (rules). Empty: none."
+        ),
+    ] = "",
+    job_disruption_budgets: Annotated[
+        bool, typer.Option("--job-disruption-budgets", help="Make a disruption budget for every gang.")
+    ] = False,
+    prometheus_url: Annotated[
+        str, typer.Option(help="Prometheus that has the DCGM exporter's series, http://HOST:PORT; empty: none.")
+    ] = "",
+    prometheus_active: Annotated[
+        str, typer.Option(help="Series of the devices' activity, 0 to 1.")
+    ] = "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    prometheus_utilization: Annotated[
+        str, typer.Option(help="Series for pods that do not have that one, 0 to 100.")
+    ] = "DCGM_FI_DEV_GPU_UTIL",
+    prometheus_every_seconds: Annotated[float, typer.Option(min=1, help="How often Prometheus is asked.")] = 30,
     lease_namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the leader's lease.")
     ] = "default",
@@ -64,7 +84,9 @@ def operator(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the operator (the chart does this)."""
-    from paceline.shell import logging, operator  # the other commands need none of it
+    from paceline.controller.prometheus import Source  # the other commands need none of these
+    from paceline.render.guards import fence
+    from paceline.shell import logging, operator
 
     logging.setup(log_level, log_format)
     options = operator.Options(
@@ -74,7 +96,12 @@ def operator(
         progress_host=progress_host,
         progress_tls_dir=progress_tls_dir,
         price_books=price_books,
+        fence=fence(job_network_policy, lease_namespace, progress_port) if job_network_policy else None,
+        disruption_budgets=job_disruption_budgets,
         finished_series_seconds=finished_series_seconds,
+        prometheus=Source(prometheus_url, prometheus_active, prometheus_utilization, prometheus_every_seconds)
+        if prometheus_url
+        else None,
         lease_namespace=lease_namespace,
         identity=identity,
         pod_ip=pod_ip,
@@ -163,7 +190,10 @@ def cost(
 @app.command()
 def advise(
     file: Annotated[Path, typer.Option("--file", "-f", help="Manifest of the TrainingJob.")],
-    on: Annotated[str, typer.Option(help="Device that --hours or --throughput are of, as the price book calls it.")],
+    on: Annotated[
+        str | None,
+        typer.Option(help="Device that it is of, as the price book calls it. Default: the one that the runs had."),
+    ] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="That the job takes with the devices it asks for.")] = None,
     samples: Annotated[float | None, typer.Option(min=0, help="To be trained on in all: epochs × samples.")] = None,
     throughput: Annotated[float | None, typer.Option(min=1e-9, help="Samples a second of one device.")] = None,

@@ -17,11 +17,12 @@ from paceline.api.trainingjob import TrainingJob
 from paceline.controller.executor import Executor, RefusedError
 from paceline.controller.metrics import Metrics
 from paceline.controller.queue import Queue
+from paceline.controller.utilization import noticeable
 from paceline.cost.prices import Machine
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import ReadEvents, ReadLog
-from paceline.plan.observed import NodeRecord, Observed, PodRecord, Report
+from paceline.plan.observed import Measured, NodeRecord, Observed, PodRecord, Report
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
 from paceline.plan.urgency import PATIENCE_SECONDS, may_wait
@@ -45,6 +46,9 @@ class Entry:
     patched_at: float = 0.0
     # Bound pods that have left the API, by uid, until the status has them in its ledger.
     departed: dict[str, PodRecord] = field(default_factory=dict)
+    measured: Measured | None = None
+    # The one that the job was last looked at for.
+    noticed: Measured | None = None
 
 
 class Controller:
@@ -59,11 +63,12 @@ class Controller:
         self.metrics, self._clock, self._recipes = metrics, clock, recipes
         self._changed: list[Callable[[TrainingJob, Iterable[PodRecord]], None]] = []
         self._gone: list[Callable[[str], None]] = []
+        self._reported: list[Callable[[str, Report | None, Report], None]] = []
         self.queue = Queue(time.monotonic, metrics.queue_adds.inc)
         metrics.queue_depth.set_function(lambda: len(self.queue))
         self.pods: Store[PodRecord] = Store(self._pod_changed)
         self.nodes: Store[NodeRecord] = Store(self._node_changed)
-        self._executor = Executor(client, self.pods, here, clock)
+        self._executor = Executor(client, self.pods, here, clock, metrics.announced)
         self._jobs: dict[str, Entry] = {}  # by uid
         self._uids: dict[str, str] = {}  # namespace/name -> uid
         self._pods_of: dict[str, dict[str, PodRecord]] = {}  # by job uid
@@ -80,11 +85,23 @@ class Controller:
         """``told(uid)`` when a job is gone."""
         self._gone.append(told)
 
+    def on_report(self, told: Callable[[str, Report | None, Report], None]) -> None:
+        """``told(uid, before, after)`` of every report of a job."""
+        self._reported.append(told)
+
     def use_books(self, books: dict[str, list[Machine]]) -> None:
         """New prices, by the name of their book: every job is looked at again."""
         self._books = books
         for entry in self._jobs.values():
             self._added(entry.job.key)
+
+    def use_measured(self, measured: dict[str, Measured]) -> None:
+        """The use of jobs' devices, by job uid; of a job that is not in it nothing is known any more."""
+        for uid, entry in self._jobs.items():
+            entry.measured = measured.get(uid)
+            if noticeable(entry.noticed, entry.measured, float(entry.job.spec.cost.idle.utilization_below)):
+                entry.noticed = entry.measured
+                self._added(entry.job.key)
 
     # -- events in -------------------------------------------------------------------------------------------------
 
@@ -109,7 +126,9 @@ class Controller:
         """Progress of a job, from the progress server or its log."""
         entry = self._jobs.get(uid)
         if entry is not None:
-            entry.report = report
+            before, entry.report = entry.report, report
+            for told in self._reported:
+                told(uid, before, report)
             self._added(entry.job.key)
 
     def report_of(self, uid: str) -> Report | None:
@@ -121,7 +140,7 @@ class Controller:
         return entry.job if entry else None
 
     def jobs(self) -> list[TrainingJob]:
-        return [entry.job for entry in self._jobs.values()]
+        return [entry.job for entry in list(self._jobs.values())]  # a copy: metrics are read from another thread
 
     def _keep(self, uid: str, job: TrainingJob) -> None:
         """The newer of two versions: the answer to our own patch may be ahead of the watch."""
@@ -253,6 +272,7 @@ class Controller:
             gone=tuple(self._gone_of.get(entry.job.metadata.uid, {}).values()),
             warnings=warnings,
             departed=departed,
+            measured=entry.measured,
             books=self._books,
         )
 

@@ -27,6 +27,7 @@ from paceline.plan.actions import (
     ReadLog,
 )
 from paceline.plan.observed import PodRecord
+from paceline.render import guards
 from paceline.render import pods as render
 from paceline.render.pods import Installation
 
@@ -34,17 +35,32 @@ log = logging.getLogger(__name__)
 
 # How much of a failed pod's log is read, and how long its kubelet may be silent meanwhile.
 LOG_LINES, LOG_BYTES, LOG_SECONDS = 200, 65536, 5
+# Where the API server takes each kind.
+ROOTS = {
+    "Pod": ("/api/v1", "pods"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+}
 # A refusal that lies in what the user wrote (or may have), not in the moment: invalid, forbidden by quota or policy.
 USERS_OWN = (400, 403, 422)
 
 
 class RefusedError(Exception):
-    """The API server refused a pod as the template makes it. The message is the server's."""
+    """The API server refused a pod as the template makes it, or what guards the gang. The message is the server's."""
 
 
 class Executor:
-    def __init__(self, client: Client, pods: Store[PodRecord], here: Installation, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        pods: Store[PodRecord],
+        here: Installation,
+        clock: Callable[[], float],
+        announced: Callable[[str], None],
+    ) -> None:
+        """``announced(reason)`` is told of every event."""
         self._client, self._pods, self._here, self._clock = client, pods, here, clock
+        self._announced = announced
         # Ends of logs that were asked for, by pod uid; the controller forgets those of pods that are gone.
         self.logs: dict[str, str] = {}
         # The same of events: when they were read, and the newest warning.
@@ -81,10 +97,9 @@ class Executor:
                 )
                 await self._create_pod(body)
             case CreateRendezvous():
-                await asyncio.gather(
-                    self._create(f"{namespace}/services", render.service(job)),
-                    self._create_pod(render.rendezvous(job, self._here, action.avoid)),
-                )
+                await asyncio.gather(self._create(f"{namespace}/services", render.service(job)), self._guard(job))
+                # Its pod comes last: as long as it is missing, all of this is done again.
+                await self._create_pod(render.rendezvous(job, self._here, action.avoid))
             case DeletePod():
                 await self._delete_pod(f"{namespace}/pods/{action.name}", action)
             case ReadLog():
@@ -98,16 +113,31 @@ class Executor:
             case Announce():
                 await self._announce(job, action)
 
+    async def _guard(self, job: TrainingJob) -> None:
+        """What stands around the gang, as far as this installation wants it."""
+        wanted: list[Json] = []
+        if self._here.fence is not None:
+            wanted.append(guards.network_policy(job, self._here.fence))
+        if self._here.disruption_budgets and (budget := guards.disruption_budget(job)):
+            wanted.append(budget)
+        await asyncio.gather(*(self._create_or_refuse(body) for body in wanted))
+
     async def _create_pod(self, body: Json) -> None:
-        try:
-            answer = await self._create(f"/api/v1/namespaces/{body['metadata']['namespace']}/pods", body)
-        except ApiError as error:
-            if error.code in USERS_OWN:
-                raise RefusedError(f"pod {body['metadata']['name']} was refused: {error.message}") from error
-            raise
+        answer = await self._create_or_refuse(body)
         record = records.pod(answer) if answer else None
         if record:
             self._pods.put_own(f"{record.namespace}/{record.name}", record)
+
+    async def _create_or_refuse(self, body: Json) -> Json | None:
+        """As _create; a refusal that may be the user's to mend (a quota, a policy) is told in the job's status."""
+        root, plural = ROOTS[body["kind"]]
+        try:
+            return await self._create(f"{root}/namespaces/{body['metadata']['namespace']}/{plural}", body)
+        except ApiError as error:
+            if error.code in USERS_OWN:
+                what = f"{body['kind'].lower()} {body['metadata']['name']}"
+                raise RefusedError(f"{what} was refused: {error.message}") from error
+            raise
 
     async def _create(self, path: str, body: Json) -> Json | None:
         """The created object, or None where it exists already: names are deterministic, so it is the same one."""
@@ -160,6 +190,7 @@ class Executor:
 
     async def _announce(self, job: TrainingJob, event: Announce) -> None:
         """A Kubernetes event. Losing one harms nothing: it is logged, and the plan goes on."""
+        self._announced(event.reason)
         meta = job.metadata
         moment = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body = {

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -75,9 +75,10 @@ class LogFollower:
         last, told = None, 0.0
         try:
             async for line in self._client.lines(path, **params):
-                report = found.read(line[:MAX_LINE_BYTES].decode(errors="replace"))
-                if report is None:
+                read = found.read(line[:MAX_LINE_BYTES].decode(errors="replace"))
+                if read is None:
                     continue
+                report = replace(read, attempt=pod.attempt)
                 if following.source != pod.uid:
                     self._settle(following, pod.uid)
                 last = report

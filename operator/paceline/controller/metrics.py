@@ -6,6 +6,15 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+# Events of jobs by which money was acted on -> what was done.
+BUDGET_ACTIONS = {
+    "BudgetAtRisk": "warn",
+    "BudgetExceeded": "warn",
+    "SuspendedByBudget": "suspend",
+    "FailedByBudget": "fail",
+    "StoppedByMetric": "stop",
+}
+
 
 class Metrics:
     def __init__(self) -> None:
@@ -28,10 +37,23 @@ class Metrics:
         )
         self.loop_lag = Gauge("paceline_loop_lag_seconds", "How late the event loop's last timer ran.", registry=r)
         self.leader = Gauge("paceline_leader", "1 while this process leads.", registry=r)
+        self.budget_actions = Counter(
+            "paceline_budget_actions_total",
+            "Warnings of budgets, and jobs that budgets and stopWhen suspended, failed and stopped.",
+            ["action"],
+            registry=r,
+        )
+        for action in BUDGET_ACTIONS.values():
+            self.budget_actions.labels(action)  # from the start: increase() does not see the first value
         self._alive: dict[str, float] = {}
 
     def api_request(self, verb: str, code: int) -> None:
         self.api_requests.labels(verb, str(code)).inc()
+
+    def announced(self, reason: str) -> None:
+        """An event of a job."""
+        if reason in BUDGET_ACTIONS:
+            self.budget_actions.labels(BUDGET_ACTIONS[reason]).inc()
 
     def alive(self, resource: str) -> None:
         """A sign of life of a watch."""

@@ -66,12 +66,16 @@ class Account:
 
     def lose(self, steps: int, step_ms: int) -> Account:
         """Steps that a failure has taken back: their time and dollars were trained, and are lost."""
+        return self.set_apart("lost", steps * step_ms)
+
+    def set_apart(self, part: Part, ms: int) -> Account:
+        """Of what was taken for training, this much was another part: its time, and as large a share of the dollars."""
         trained = self.ms.get("training", 0)
-        lost = min(trained, steps * step_ms)
-        if not lost:
+        moved = min(trained, ms)
+        if not moved:
             return self
-        dollars = (self.usd.get("training", Decimal(0)) * lost / trained).quantize(Decimal("0.0001"))
-        return Account(_moved(self.ms, lost), _moved(self.usd, dollars), self.part)
+        dollars = (self.usd.get("training", Decimal(0)) * moved / trained).quantize(Decimal("0.0001"))
+        return Account(_moved(self.ms, moved, part), _moved(self.usd, dollars, part), self.part)
 
     def ratio(self) -> float | None:
         """Productive time over the time that was not waiting for devices; None before there is any."""
@@ -100,8 +104,8 @@ def _given(by: Mapping[Part, Any], part: Part, more: Any) -> dict[Part, Any]:
     return found
 
 
-def _moved(by: Mapping[Part, Any], amount: Any) -> dict[Part, Any]:
-    return {**by, "training": by.get("training", 0) - amount, "lost": by.get("lost", 0) + amount}
+def _moved(by: Mapping[Part, Any], amount: Any, part: Part) -> dict[Part, Any]:
+    return {**by, "training": by.get("training", 0) - amount, part: by.get(part, 0) + amount}
 
 
 def forecast(spent: Decimal, rate: Decimal, remaining_seconds: float, pace: float) -> Decimal:

@@ -65,6 +65,9 @@ class Price:
     cpus: Decimal = Decimal(0)
     source: str = ""
     as_of: str = ""
+    # Of the pod's devices, as the book or the node's label calls them; and how the node is had. Empty: unknown.
+    gpu_model: str = ""
+    capacity: str = ""
     why: str = ""
 
 
@@ -99,6 +102,8 @@ def price(
     unknown = Price(gpus=pod.gpus, cpus=pod.cpus)
     if node is None:
         return replace(unknown, why="the pod's node is not known any more")
+    model = node.gpu_product if pod.gpus else ""
+    unknown = replace(unknown, gpu_model=model, capacity=node.capacity or asked or "")
     share = _share(pod, node.has)
     if share is None:
         return replace(unknown, why="the node does not say how much of it is for pods (status.allocatable)")
@@ -111,7 +116,7 @@ def price(
             return replace(
                 unknown, why=f"annotation {ANNOTATION_PRICE}={node.override} is no price: write USD an hour, as 12.5"
             )
-        return Price(_rate(whole, share), None, pod.gpus, pod.cpus, f"annotation {ANNOTATION_PRICE}")
+        return replace(unknown, usd=_rate(whole, share), source=f"annotation {ANNOTATION_PRICE}")
     if book is None:
         return replace(
             unknown, why=f"there is no price book {name!r}: add it to the chart's priceBooks, {_OR_ANNOTATE}"
@@ -136,6 +141,8 @@ def price(
         pod.cpus,
         f"{name}: {machine.name}, {how}, {machine.source}",
         machine.as_of.isoformat(),
+        (machine.accelerator or model) if pod.gpus else "",
+        how,
     )
 
 

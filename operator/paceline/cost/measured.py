@@ -9,8 +9,9 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Generic, Literal, TypeVar
 
+from paceline.api import conditions as c
 from paceline.api.spec import TrainingJobSpec
-from paceline.api.status import Cause, TrainingJobStatus
+from paceline.api.status import Cause, Phase, TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
 from paceline.cost.advise import Scaling
 
@@ -44,6 +45,8 @@ class Run:
     machines: int
     devices: int
     samples_per_second: float | None
+    # What the devices are called, by the price book or their node; empty where neither tells.
+    device: str
     spot: bool
     machine_hours: float
     # Machines that were taken away, and failures of any kind; None where there were more than the status keeps.
@@ -63,10 +66,8 @@ def devices(spec: TrainingJobSpec) -> int:
 
 
 def same_program(a: TrainingJobSpec, b: TrainingJobSpec) -> bool:
-    """The same recipe, or the same command in the same image; parameters may differ."""
-    if a.recipe is not None or b.recipe is not None:
-        return a.recipe is not None and b.recipe is not None and a.recipe.name == b.recipe.name
-    return (a.image, a.command) == (b.image, b.command)
+    """The same recipe with the same parameters (another model is as fast as it is), or the same command in the same image."""
+    return (a.recipe, a.image, a.command) == (b.recipe, b.image, b.command)
 
 
 def run(job: TrainingJob, now: datetime) -> Run | None:
@@ -74,20 +75,21 @@ def run(job: TrainingJob, now: datetime) -> Run | None:
     spec, status = job.spec, job.status
     if status.start_time is None:
         return None
-    machines, active = status.nodes.desired if status.nodes else spec.nodes, status.active_seconds
+    machines, active = _machines(job), status.active_seconds
     if status.active_since is not None:
         active += max(0, int((now - status.active_since).total_seconds()))
     past = status.failures or []
     few = len(past) < KEPT_FAILURES
     lost = status.goodput.seconds if status.goodput else {}
-    source = (status.cost.price_source or "") if status.cost else ""
+    how = (status.cost and status.cost.capacity_type) or ""
     each_has, held = devices(spec), Decimal((status.cost.gpu_hours if status.cost else None) or 0)
     return Run(
         name=f"tj/{job.metadata.name}",
         machines=machines,
         devices=each_has,
         samples_per_second=_speed(status),
-        spot=spec.cost.capacity_type == "spot" or ", spot, " in source,
+        device=(status.cost and status.cost.gpu_model) or "",
+        spot=how == "spot" if how else spec.cost.capacity_type == "spot",
         machine_hours=float(held / each_has) if each_has and held else active * machines / 3600,
         taken=sum(each.cause in TAKEN for each in past) if few else None,
         failures=len(past) if few else None,
@@ -142,12 +144,24 @@ def _by_size(runs: Iterable[Run], devices: int) -> dict[int, list[Run]]:
     return found
 
 
+def _machines(job: TrainingJob) -> int:
+    """That train, or did until the job's end: an elastic gang may have fewer than it is to have."""
+    nodes = job.status.nodes
+    if nodes is None:
+        return job.spec.nodes
+    return nodes.running if job.status.phase == Phase.RUNNING else nodes.desired
+
+
 def _speed(status: TrainingJobStatus) -> float | None:
-    """None also where the gang has changed its size since it was reported."""
-    progress, resized = status.progress, status.nodes.resize_time if status.nodes else None
-    if progress is None or progress.samples_per_second is None:
+    """None also where it is not known to be that of the present size: it may have changed since, by itself or by its user."""
+    progress, since = status.progress, status.nodes.resize_time if status.nodes else None
+    if progress is None or progress.samples_per_second is None or progress.last_update_time is None:
         return None
-    if resized is not None and (progress.last_update_time is None or progress.last_update_time <= resized):
+    if status.phase == Phase.RUNNING and (running := c.find(status.conditions, c.RUNNING)):
+        since = max(filter(None, (since, running.last_transition_time)))
+    elif status.phase not in (Phase.SUCCEEDED, Phase.FAILED, Phase.SUSPENDED):
+        return None
+    if since is not None and progress.last_update_time <= since:
         return None
     try:
         speed = Decimal(progress.samples_per_second)

@@ -8,18 +8,20 @@ from typing import Any
 
 from paceline.api import conditions as c
 from paceline.api.base import at
-from paceline.api.money import CostStatus, GoodputStatus, Lost, UnitCost
+from paceline.api.money import CostStatus, GoodputStatus, Lost, ReportedSeconds, UnitCost
 from paceline.api.status import Phase
 from paceline.cost import goodput
 from paceline.cost.goodput import Account, Moment, Part
 from paceline.cost.ledger import MS_PER_HOUR, Key, Ledger, Stay
-from paceline.plan import story
+from paceline.plan import story, usage
 from paceline.plan.bill import USD
 from paceline.plan.books import plain, read_account, write_days, write_ledger
 from paceline.plan.draft import Draft
 
 # A job that changes nothing and reports nothing is written this often while it costs: 5,000 such jobs are 17 writes a second.
 REFRESH_SECONDS = 300
+# How long a report may be under way: the trainer sends one every two seconds, and gives it five to arrive.
+ECHO_SECONDS = 5
 STARTUP: tuple[Part, ...] = ("pulling", "starting", "rendezvous")
 
 
@@ -28,16 +30,19 @@ def account(d: Draft) -> None:
     cost, bill = d.job.status.cost, d.bill
     _say_what_has_no_price(d)
     old, part = read_account(d.job.status.goodput), _part(d)
-    changed = part != old.part or _changed(bill.known, bill.seen) or d.status != d.job.status
+    changed = usage.crossed(d) or part != old.part or _changed(bill.known, bill.seen) or d.status != d.job.status
     due = 0.0 if cost is None else cost.as_of.timestamp() + REFRESH_SECONDS
     costs = bool(bill.there)
     if not changed and not (costs and d.now >= due):
         if costs:
             d.wake(due)
         return
-    new = _advanced(d, old, part)
+    new, reported = _advanced(d, old, part)
     story.tell(d, old, new)
-    d.set(cost=_cost(d, new), goodput=_goodput(new))
+    # The account knows to the millisecond when it was written; once the job has ended it stands still.
+    written = max(_created(d) + old.total_ms, 0 if cost is None else int(cost.as_of.timestamp()) * 1000)
+    idle_usd = usage.weigh(d, written)
+    d.set(cost=_cost(d, new, idle_usd), goodput=_goodput(new, reported))
     if costs:
         d.wake(d.now + REFRESH_SECONDS)
 
@@ -88,21 +93,30 @@ def _stepped(d: Draft) -> bool | None:
         last = progress.last_update_time.timestamp()
     if last is None:
         return None if d.job.spec.recipe is None else False
-    return running is not None and running.status == "True" and last >= running.last_transition_time.timestamp()
+    if running is None or running.status != "True":
+        return False
+    # The last word of those that trained before a failure may arrive when the gang is whole again.
+    echo = ECHO_SECONDS if d.status.last_failure is not None else 0
+    return last >= running.last_transition_time.timestamp() + echo
 
 
-def _advanced(d: Draft, old: Account, part: Part) -> Account:
-    """The account by now: what is new since the last write belongs to the part that held until now."""
-    end, created = d.status.completion_time, int(d.job.metadata.creation_timestamp.timestamp()) * 1000
-    wall = (d.bill.now if end is None else min(d.bill.now, int(end.timestamp()) * 1000)) - created
-    new = old.advance(wall, d.bill.accrued, part)
+def _created(d: Draft) -> int:
+    return int(d.job.metadata.creation_timestamp.timestamp()) * 1000
+
+
+def _advanced(d: Draft, old: Account, part: Part) -> tuple[Account, ReportedSeconds | None]:
+    """The account by now: what is new since the last write belongs to the part that held until now, or to what the program
+    says that it did meanwhile."""
+    end = d.status.completion_time
+    wall = (d.bill.now if end is None else min(d.bill.now, int(end.timestamp()) * 1000)) - _created(d)
+    new, reported = usage.set_apart(d, old.advance(wall, d.bill.accrued, part))
     if steps := _lost_steps(d):
         done = d.job.status.progress.step if d.job.status.progress else None
         new = new.lose(steps, new.ms.get("training", 0) // max(done or 0, steps))
-    return new
+    return new, reported
 
 
-def _cost(d: Draft, account: Account) -> CostStatus:
+def _cost(d: Draft, account: Account, idle_usd: str | None) -> CostStatus:
     bill, totals, before = d.bill, d.bill.totals, d.job.status.cost
     stays = bill.ledger.known().values()
     newest = max(stays, key=lambda s: (s.price.usd is not None, s.price.gpus, s.start), default=None)
@@ -110,6 +124,7 @@ def _cost(d: Draft, account: Account) -> CostStatus:
     if bill.priced:
         known = {
             "accrued_usd": f"{bill.accrued:f}",
+            "idle_usd": idle_usd,
             "gpu_usd": f"{totals.gpu_usd.quantize(USD):f}",
             "hourly_rate_usd": f"{bill.rate.quantize(USD):f}",
             "days": write_days(bill.ledger.days(bill.now), USD, bill.accrued),
@@ -134,6 +149,8 @@ def _cost(d: Draft, account: Account) -> CostStatus:
         cpu_hours=f"{(totals.cpu_ms / MS_PER_HOUR).quantize(USD):f}",
         price_source=(newest.price.source[:512] or None) if newest else (before.price_source if before else None),
         price_as_of=(newest.price.as_of or None) if newest else (before.price_as_of if before else None),
+        gpu_model=(newest.price.gpu_model[:63] or None) if newest else (before.gpu_model if before else None),
+        capacity_type=(newest.price.capacity or None) if newest else (before.capacity_type if before else None),
         as_of=at(d.now),
         ledger=write_ledger(bill.ledger),
     )
@@ -166,13 +183,14 @@ def _ratio(spent: Decimal, limit: Decimal) -> str | None:
     return f"{spent / limit:.4f}" if limit else None
 
 
-def _goodput(account: Account) -> GoodputStatus:
+def _goodput(account: Account, reported: ReportedSeconds | None) -> GoodputStatus:
     ratio = account.ratio()
     return GoodputStatus(
         ratio=None if ratio is None else f"{ratio:.3f}",
         part=account.part,
         seconds={name: plain(Decimal(ms) / 1000) for name, ms in account.ms.items() if ms},
         usd={name: plain(dollars) for name, dollars in account.usd.items() if dollars},
+        reported=reported,
     )
 
 

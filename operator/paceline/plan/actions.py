@@ -10,7 +10,7 @@ from paceline.api.status import TrainingJobStatus
 
 @dataclass(frozen=True, slots=True)
 class CreateRendezvous:
-    """The headless service and the store's pod."""
+    """The headless service, what guards the gang (network policy, disruption budget), and the store's pod."""
 
     # Nodes to keep away from where there are others.
     avoid: tuple[str, ...] = ()

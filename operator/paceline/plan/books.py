@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -40,6 +41,8 @@ def read_ledger(status: CostStatus | None) -> Ledger:
             Decimal(group.cpus),
             group.source,
             group.as_of,
+            group.gpu_model,
+            group.capacity_type,
         )
         end = None if group.end is None else int(group.end.timestamp()) * 1000
         known |= {(name, start): Stay(start, end, price) for name in spread(group.pods)}
@@ -62,7 +65,7 @@ def write_ledger(ledger: Ledger) -> LedgerStatus:
     )
     groups: defaultdict[tuple[Stay, str], list[str]] = defaultdict(list)
     for (name, _), stay in sorted(ledger.known().items()):
-        bare = Stay(stay.start, stay.end, _without_why(stay.price))
+        bare = Stay(stay.start, stay.end, replace(stay.price, why=""))
         attempt, _, replacement = name.split("-") if name != STORE else (name, "", "")
         groups[bare, f"{attempt}-{replacement}"].append(name)
     stays = [
@@ -76,6 +79,8 @@ def write_ledger(ledger: Ledger) -> LedgerStatus:
             cpus=plain(stay.price.cpus),
             source=stay.price.source[:512],
             as_of=stay.price.as_of,
+            gpu_model=stay.price.gpu_model[:63],
+            capacity_type=stay.price.capacity,
         )
         for (stay, _), names in groups.items()
     ]
@@ -136,7 +141,3 @@ def plain(number: Decimal) -> str:
 
 def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
-
-
-def _without_why(price: Price) -> Price:
-    return Price(price.usd, price.on_demand, price.gpus, price.cpus, price.source, price.as_of)

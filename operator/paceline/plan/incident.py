@@ -90,7 +90,10 @@ def _unreachable(d: Draft, what: Failure) -> PodRecord | None:
 def _gone(d: Draft, missing: int) -> list[PodRecord]:
     """Workers that are missing, as they were last: what took them may have been seen, and the pod never in its end."""
     free = d.gang.free_indices(missing) if missing > 0 else []
-    return [p for p in d.seen.gone if p.attempt == d.attempt and p.index in free]
+    # One that has been replaced was answered, however it ended after that: its replacement's end is another matter.
+    newest = {p.index: p.replacement for p in sorted(d.workers, key=lambda p: p.replacement)}
+    gone = (p for p in d.seen.gone if p.attempt == d.attempt and p.index in free)
+    return [p for p in gone if p.replacement >= newest.get(p.index, 0)]
 
 
 def _reads_logs(d: Draft) -> bool:

@@ -110,7 +110,7 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the program says of the devices that it has; None is unknown. Seconds are since its process began."""
+    """What the program says of the devices that it has; None is unknown."""
 
     # 0 to 1, and in words what it is a share of.
     utilization: float | None = None
@@ -118,9 +118,10 @@ class Usage:
     mfu: float | None = None
     samples: int | None = None
     tokens: int | None = None
-    # Spent evaluating, and waiting for checkpoints.
+    # Spent evaluating, and waiting for checkpoints, since its process began: at ``since``, Unix seconds.
     evaluation_seconds: float | None = None
     checkpoint_seconds: float | None = None
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

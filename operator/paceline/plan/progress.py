@@ -45,6 +45,8 @@ def _progress(report: Report) -> ProgressStatus:
         eta_seconds=report.eta_seconds,
         eta=None if report.eta_seconds is None else duration(report.eta_seconds),
         samples_per_second=report.samples_per_second,
+        samples=report.usage.samples if report.usage else None,
+        tokens=report.usage.tokens if report.usage else None,
         metrics=list(report.metrics) or None,
         last_update_time=at(report.time),
     )

@@ -171,6 +171,7 @@ def _7_begin_or_resume_or_resize(d: Draft) -> bool:
         d.new_attempt(size)
     elif d.status.nodes is not None and (d.status.nodes.requested or d.wanted) != size:
         d.announce("Resizing", f"from {d.wanted} to {size} nodes")
+        d.actions.append(CreateRendezvous())  # all is there but the budget, which a single worker had no need of
         if sizes(d.job.spec).free:
             d.resize(size)  # the others go on: torchrun takes newcomers in, and lets leavers go
         else:
@@ -250,7 +251,9 @@ def _12_create_what_is_missing(d: Draft) -> bool:
     gang = d.gang
     if gang.succeeded and (d.holds(c.RUNNING) or sizes(d.job.spec).free):
         return False  # the others have trained to the end: nobody is left to train with
-    replacement = {p.index: p.replacement + 1 for p in sorted(d.workers, key=lambda p: p.replacement)}
+    # After those that are gone, too: whose end was answered is told by its number.
+    known = [*(p for p in d.seen.gone if p.attempt == d.attempt), *d.workers]
+    replacement = {p.index: p.replacement + 1 for p in sorted(known, key=lambda p: p.replacement)}
     for index in gang.free_indices(d.wanted - len(gang.live)):
         pair = nnodes(d.job.spec, d.wanted)
         d.actions.append(CreateWorker(index, d.attempt, pair, replacement.get(index, 0), avoid))

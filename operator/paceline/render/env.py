@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paceline.api.trainingjob import TrainingJob
 from paceline.render import checkpoints
-from paceline.render.names import RENDEZVOUS_PORT, rendezvous_name
+from paceline.render.names import METRICS_PORT, RENDEZVOUS_PORT, rendezvous_name
 
 TOKEN_DIR = "/var/run/paceline"
 # How long an agent waits for the store: its pod may still be pulling the image that the agent's node has already.
@@ -63,6 +63,10 @@ def network_env(job: TrainingJob) -> dict[str, str]:
     if network.profile == "tcp":
         env["NCCL_IB_DISABLE"] = "1"
     return {**env, **network.env}
+
+
+def metrics_env() -> list[dict[str, object]]:
+    return [{"name": "PACELINE_METRICS_PORT", "value": str(METRICS_PORT)}]
 
 
 def progress_env(url: str) -> list[dict[str, object]]:

@@ -11,9 +11,12 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_ROLE = f"{GROUP}/role"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_REPLACEMENT = f"{GROUP}/replacement"
+LABEL_MIN_NODES = f"{GROUP}/min-nodes"
 ANNOTATION_CA = f"{GROUP}/progress-ca"
 
 RENDEZVOUS_PORT = 29400
+# Of workers: where Prometheus asks the trainer.
+METRICS_PORT = 9400
 
 
 def worker_name(job: TrainingJob, attempt: int, index: int, replacement: int = 0) -> str:

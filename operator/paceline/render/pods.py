@@ -11,6 +11,7 @@ from paceline.api import TRAINER_CONTAINER
 from paceline.api.quantities import amount
 from paceline.api.trainingjob import TrainingJob
 from paceline.render import checkpoints, env, names
+from paceline.render.guards import Fence
 from paceline.render.merge import merge
 
 TOKEN_SECONDS = 3600
@@ -34,6 +35,8 @@ class Installation:
     trainer_image: str
     progress_url: str = ""  # https://HOST:PORT; empty: no progress server
     progress_ca: str = ""  # PEM of the CA that signed the progress server's certificate
+    fence: Fence | None = None  # None: no network policies
+    disruption_budgets: bool = False
 
 
 def worker(
@@ -75,12 +78,15 @@ def worker(
         _add_progress(job, here, container, spec)
         annotations[names.ANNOTATION_CA] = here.progress_ca
     template = job.spec.template
+    _add_metrics(container, template.spec.wire())
     mine = {
         **names.labels(job, "worker"),
         names.LABEL_ATTEMPT: str(attempt),
         names.LABEL_INDEX: str(index),
         names.LABEL_REPLACEMENT: str(replacement),
     }
+    if job.spec.elastic is not None:
+        mine[names.LABEL_MIN_NODES] = str(job.spec.elastic.min_nodes)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -213,6 +219,15 @@ def _add_shared_memory(job: TrainingJob, container: dict[str, Any], spec: dict[s
         medium["sizeLimit"] = str(size // 2)
     spec["volumes"].append({"name": "shared-memory", "emptyDir": medium})
     container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})
+
+
+def _add_metrics(container: dict[str, Any], template: dict[str, Any]) -> None:
+    """Not on the node's own network, where no two workers can have the port, nor beside the user's own port of that name."""
+    theirs = (c for c in template.get("containers") or () if c.get("name") == TRAINER_CONTAINER)
+    taken = any(port.get("name") == "metrics" for c in theirs for port in c.get("ports") or ())
+    if not template.get("hostNetwork") and not taken:
+        container["env"] += env.metrics_env()
+        container["ports"] = [{"containerPort": names.METRICS_PORT, "name": "metrics"}]
 
 
 def _add_progress(job: TrainingJob, here: Installation, container: dict[str, Any], spec: dict[str, Any]) -> None:

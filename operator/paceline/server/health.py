@@ -54,7 +54,8 @@ class Health:
         return web.Response(text="ok")
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
-        body = generate_latest(self._metrics.registry)
+        # Thousands of jobs are megabytes: the loop must not stand still meanwhile.
+        body = await asyncio.to_thread(generate_latest, self._metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

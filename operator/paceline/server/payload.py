@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from paceline.api.status import CheckpointStatus, Metric, Model
-from paceline.plan.observed import Report
+from paceline.plan.observed import Report, Usage
 
 # Metrics that have a field of their own in the status.
 _STEP, _TOTAL, _EPOCH, _RATE = "current_step", "total_steps", "current_epoch", "samples_per_second"
 
 # Wire names are camelCase, as in Kubeflow's TrainerStatus.
 _WIRE = ConfigDict(extra="ignore", populate_by_name=True)
+# What an integer of the API holds; and seconds, of thirty years.
+_LARGEST, _LONGEST = 2**63 - 1, 1e9
+
+Seconds = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class WireMetric(BaseModel):
@@ -40,7 +46,22 @@ class WireCheckpoint(BaseModel):
     path: str | None = Field(default=None, max_length=1024)
     verified: bool | None = None
     resumed_from_step: int | None = Field(default=None, ge=0)
+    save_seconds: Seconds | None = None
+    restore_seconds: Seconds | None = None
     error: str | None = Field(default=None, max_length=1024)
+
+
+class WireUsage(BaseModel):
+    model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
+
+    utilization: Ratio | None = None
+    of: str = Field(default="", max_length=128)
+    mfu: Ratio | None = None
+    samples: int | None = Field(default=None, ge=0, le=_LARGEST)
+    tokens: int | None = Field(default=None, ge=0, le=_LARGEST)
+    since: AwareDatetime | None = None
+    evaluation_seconds: Seconds | None = None
+    checkpoint_seconds: Seconds | None = None
 
 
 class TrainerStatus(BaseModel):
@@ -52,6 +73,7 @@ class TrainerStatus(BaseModel):
     updated: datetime | None = Field(default=None, alias="lastUpdatedTime")
     model: WireModel | None = None
     checkpoint: WireCheckpoint | None = None
+    usage: WireUsage | None = None
     attempt: int | None = Field(default=None, ge=0)
     restart_count: int = Field(default=0, alias="restartCount", ge=0)
 
@@ -93,7 +115,19 @@ def to_report(payload: Payload, before: Report | None, now: float) -> Report:
         checkpoint=_checkpoint(sent.checkpoint) or (before.checkpoint if before else None),
         attempt=sent.attempt,
         restart_count=sent.restart_count,
+        usage=_usage(sent.usage, before.usage if before else None, now),
     )
+
+
+def _usage(sent: WireUsage | None, before: Usage | None, now: float) -> Usage | None:
+    """Counts and sums hold until others are told; how much of the devices is used holds for its moment alone."""
+    kept = Usage() if before is None else replace(before, utilization=None, of="", mfu=None)
+    told = {} if sent is None else sent.model_dump(exclude_none=True)
+    if "since" in told:
+        # Of a pod whose clock is ahead, unknown until that time has come: later processes would look older than its own, and a
+        # time that moved with each report would be one of a new process each.
+        told["since"] = since if (since := told["since"].timestamp()) <= now else None
+    return None if before is None and not told else replace(kept, **told)
 
 
 def _checkpoint(sent: WireCheckpoint | None) -> CheckpointStatus | None:
@@ -103,6 +137,7 @@ def _checkpoint(sent: WireCheckpoint | None) -> CheckpointStatus | None:
     told = sent.model_dump(exclude_none=True)
     if "step" in told:
         told = {"last_step": told.pop("step"), "error": None} | told
+    told |= {name: f"{told[name]:.2f}" for name in ("save_seconds", "restore_seconds") if name in told}
     return CheckpointStatus(**told)
 
 

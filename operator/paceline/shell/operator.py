@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from paceline.controller.controller import Controller
 from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.logs import LogFollower
 from paceline.controller.metrics import Metrics
+from paceline.controller.prometheus import Poller, Source
 from paceline.kube.client import Client
 from paceline.kube.config import Cluster, load
 from paceline.kube.lease import LeadershipLostError, Lease
 from paceline.kube.reflector import Reflector
 from paceline.plan.recipes import Catalogue
+from paceline.render.guards import Fence
 from paceline.render.names import LABEL_JOB_UID
 from paceline.render.pods import Installation
 from paceline.server import health, progress
@@ -49,8 +51,13 @@ class Options:
     lease_namespace: str = "default"
     # Folder of the price books, NAME.csv; None: no prices.
     price_books: Path | None = None
+    # What stands around every gang; None: no network policy.
+    fence: Fence | None = None
+    disruption_budgets: bool = False
     # How long the series of a job that has ended are served.
     finished_series_seconds: float = 3600
+    # Who measures the use of devices; None: nobody.
+    prometheus: Source | None = None
     identity: str = ""
     pod_ip: str = ""
 
@@ -96,12 +103,16 @@ async def _lead(
     stop: asyncio.Event,
 ) -> None:
     """All that a leader does, at once, until one part of it fails or the process is stopped."""
-    here = Installation(options.trainer_image)
+    here = Installation(options.trainer_image, fence=options.fence, disruption_budgets=options.disruption_budgets)
     if options.progress_host:
         ca = (options.progress_tls_dir / "ca.crt").read_text(encoding="utf-8")
-        here = Installation(options.trainer_image, f"https://{options.progress_host}:{options.progress_port}", ca)
+        url = f"https://{options.progress_host}:{options.progress_port}"
+        here = replace(here, progress_url=url, progress_ca=ca)
     controller = Controller(client, here, recipes, metrics)
-    metrics.registry.register(JobMetrics(controller.jobs, time.time, options.finished_series_seconds))
+    job_metrics = JobMetrics(controller.jobs, time.time, options.finished_series_seconds)
+    metrics.registry.register(job_metrics)
+    controller.on_report(job_metrics.reported)
+    controller.on_gone(job_metrics.forget)
     follower = LogFollower(client, controller.report)
     server = progress.ProgressServer(controller, Authenticator(client, controller.pods, time.monotonic), time.time)
     controller.on_change(follower.changed)
@@ -134,6 +145,9 @@ async def _lead(
             service = options.progress_host.split(".")[0]
             address = (options.identity, options.pod_ip, options.progress_port)
             await point_service_at(client, options.lease_namespace, service, *address)
+        if options.prometheus is not None:
+            poller = Poller(options.prometheus, controller.pods.values, controller.use_measured, time.time)
+            group.create_task(poller.run())
         group.create_task(controller.run())
         events = watch_jobs(
             cluster, lambda obj, deleted: controller.job_event(obj, deleted=deleted), lambda: _stop_on_signals(stop)

@@ -56,12 +56,15 @@ class Saver:
         self.saved_step: int | None = None
         self.resumed_step: int | None = None
         self.error: str | None = None
+        self._save_seconds: float | None = None
+        self._restore_seconds: float | None = None
 
     def resume(self, state: State) -> Manifest | None:
         """Fills ``state`` from the newest good checkpoint, and says which; None where there is none.
 
         Raises FencedError if a newer attempt has been here, and what the storage raises where it cannot be read.
         """
+        began = time.monotonic()
         if self._world.main:
             try:
                 self._fence.check()
@@ -86,6 +89,7 @@ class Saver:
             reseed(found.position.step, self._world.rank)
         step = found.position.step
         self.last, self.saved_step, self.resumed_step, self._tried_step = found, step, step, step
+        self._restore_seconds = time.monotonic() - began
         return found
 
     def facts(self) -> dict[str, Any]:
@@ -101,6 +105,8 @@ class Saver:
             }
         if self.resumed_step is not None:
             found["resumedFromStep"] = self.resumed_step
+        seconds = {"saveSeconds": self._save_seconds, "restoreSeconds": self._restore_seconds}
+        found |= {name: round(value, 3) for name, value in seconds.items() if value is not None}
         if self.error is not None:
             found["error"] = self.error[:1000]
         return found
@@ -187,7 +193,7 @@ class Saver:
         self._fence.check()
         made = dataclasses.replace(manifest, files=files)
         self.storage.publish(made)
-        self.last = made
+        self.last, self._save_seconds = made, time.monotonic() - self._tried_at
         self._damaged.discard(made.name)
         try:
             self._prune()

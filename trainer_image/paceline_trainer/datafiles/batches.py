@@ -31,7 +31,8 @@ class Batch:
 
     ``samples`` is as collated. ``scale`` makes of the mean loss of these samples what DDP's average over the processes turns
     into the mean over the global batch, of ``size`` samples. A process without a sample has one that counts 0, as the others
-    wait for its backward. ``step`` counts from 1, to ``total`` where that is known; ``epoch`` is a share of all epochs done.
+    wait for its backward. ``step`` counts from 1, to ``total`` where that is known; ``epoch`` is a share of all epochs done;
+    ``seen`` are the samples of all batches so far, this one among them.
     """
 
     samples: Any
@@ -41,6 +42,7 @@ class Batch:
     total: int | None
     epoch: float
     epochs: int
+    seen: int
 
 
 class Positioned:
@@ -94,7 +96,8 @@ class Batches(Positioned):
         for (_, scale, size), samples in zip(self._shares(begin), loader, strict=True):
             step = self.position.step + 1
             self.position = position(step, self._count, self._batch_size)
-            yield Batch(samples, scale, size, step, self.total, step / self.per_epoch, self._epochs)
+            seen, epoch = self.position.samples, step / self.per_epoch
+            yield Batch(samples, scale, size, step, self.total, epoch, self._epochs, seen)
 
     def _shares(self, begin: Position) -> Iterator[tuple[Tensor, float, int]]:
         """(indices (S,), scale, size of the global batch) of every batch from here on."""

@@ -108,4 +108,5 @@ class StreamBatches(Positioned):
             total=self.total,
             epoch=at.epoch + (at.batch / per_epoch if per_epoch else 0),
             epochs=self._epochs,
+            seen=at.samples,
         )

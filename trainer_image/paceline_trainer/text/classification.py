@@ -55,6 +55,9 @@ class TextClassificationTask(Task):
         ]
         return self._tokenized(some), data.targets[indices]
 
+    def tokens(self, data: Arrays) -> Tensor | None:
+        return data.lengths if self._rates == Rates() else None
+
     def _tokenized(self, texts: Sequence[str]) -> Tensor:
         return tokenize(texts, folder() / "tokenizer.json", self._params.max_tokens)
 

@@ -1,4 +1,7 @@
-"""What a step's time goes to: data, computation, communication. A few steps are looked at by torch's profiler, the rest not."""
+"""What a step's time goes to: data, computation, communication. A few steps are looked at by torch's profiler, the rest not.
+
+Where it is asked for, the FLOPs of one more step are counted, by torch's FlopCounterMode.
+"""
 
 from __future__ import annotations
 
@@ -47,17 +50,25 @@ class StepTime:
 
 
 class StepTimes:
-    """Of a run in one process; ``mean`` over the steps that were looked at, None before the first."""
+    """Of a run in one process; ``mean`` over the steps that were looked at, ``flops`` of a step; None before the first."""
 
-    def __init__(self, *, enabled: bool) -> None:
-        self._enabled, self._steps = enabled, 0
+    def __init__(self, *, enabled: bool, count_flops: bool = False) -> None:
+        self._enabled, self._count_flops, self._steps = enabled, count_flops, 0
         self._seen: list[StepTime] = []
         self.mean: StepTime | None = None
+        self.flops: int | None = None
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """Around each of a process's steps."""
         self._steps += 1
+        if self._count_flops and self._steps == FIRST + IN_A_ROW:  # not in one that is timed: counting takes time
+            from torch.utils.flop_counter import FlopCounterMode
+
+            with FlopCounterMode(display=False) as counter:
+                yield
+            self.flops = counter.get_total_flops() or None
+            return
         if not self._enabled or not (FIRST <= self._steps < FIRST + IN_A_ROW or self._steps % EVERY == 0):
             yield
             return

@@ -1,0 +1,1 @@
+"""Grafana dashboards: written in Python, committed as JSON, drawn for the docs."""
