@@ -8,6 +8,8 @@ import json
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 import yaml
@@ -195,6 +197,44 @@ def test_days_that_make_no_sense_are_refused_by_name(since, until):
         bill([], "job", NOW, since, until)
 
 
+def kubeconfig(server):
+    named = {"clusters": ("cluster", {"server": server}), "users": ("user", {"token": "t"})}
+    named["contexts"] = ("context", {"cluster": "here", "user": "here", "namespace": "a"})
+    content = {kind: [{"name": "here", key: value}] for kind, (key, value) in named.items()}
+    return yaml.safe_dump({"current-context": "here", **content})
+
+
+class Pages(BaseHTTPRequestHandler):
+    """Two jobs of the namespace a, a page for each."""
+
+    def do_GET(self):
+        path, _, query = self.path.partition("?")
+        assert path == "/apis/paceline.dev/v1alpha1/namespaces/a/trainingjobs"
+        last = "continue=more" in query
+        page = {"metadata": {} if last else {"continue": "more"}, "items": [OPEN if last else DEAR]}
+        body = json.dumps(page).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_lists_are_read_to_their_last_page(tmp_path, monkeypatch):
+    config = tmp_path / "config"
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        Thread(target=server.serve_forever).start()
+        config.write_text(kubeconfig(f"http://127.0.0.1:{server.server_port}"), encoding="utf-8")
+        done = CliRunner().invoke(app, ["cost", "-o", "csv"])
+        server.shutdown()
+    assert done.exit_code == 0, done.output
+    assert {row["job"] for row in csv.DictReader(io.StringIO(done.stdout))} == {"dear", "open"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "server", "why"),
     [
@@ -208,10 +248,7 @@ def test_mistakes_name_the_cause_and_the_cure(tmp_path, monkeypatch, arguments, 
     config = tmp_path / "config"
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
     if server:
-        named = {"clusters": ("cluster", {"server": server}), "users": ("user", {"token": "t"})}
-        named["contexts"] = ("context", {"cluster": "here", "user": "here"})
-        content = {kind: [{"name": "here", key: value}] for kind, (key, value) in named.items()}
-        config.write_text(yaml.safe_dump({"current-context": "here", **content}), encoding="utf-8")
+        config.write_text(kubeconfig(server), encoding="utf-8")
     done = CliRunner().invoke(app, ["cost", *arguments])
     assert done.exit_code == 2
     assert why in " ".join(done.stderr.split())
