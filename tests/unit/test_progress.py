@@ -85,6 +85,13 @@ def test_counts_hold_until_others_are_told_and_a_utilization_for_its_moment():
     )
 
 
+def test_a_process_that_is_loading_again_takes_nothing_back():
+    before = report(progressPercentage=40, estimatedRemainingSeconds=60, metrics=metrics(current_step=400))
+    loading = report(before, activity="loading", progressPercentage=0)
+    assert (loading.percent, loading.eta_seconds, loading.step) == (40, 60, 400)
+    assert report(activity="loading", progressPercentage=0).percent == 0
+
+
 def test_samples_and_tokens_are_progress():
     told = report(usage={"samples": 640, "tokens": 9000})
     status, _ = merge(TrainingJobStatus(), told, 5.0, final=False)

@@ -67,6 +67,8 @@ class WireUsage(BaseModel):
 class TrainerStatus(BaseModel):
     model_config = _WIRE
 
+    # What the program does; of a word that is not known here nothing follows.
+    activity: str = Field(default="", max_length=64)
     percent: float | None = Field(default=None, alias="progressPercentage", ge=0, le=100)
     eta_seconds: int | None = Field(default=None, alias="estimatedRemainingSeconds", ge=0)
     metrics: list[WireMetric] = Field(default=[], max_length=64)
@@ -98,7 +100,10 @@ def to_report(payload: Payload, before: Report | None, now: float) -> Report:
         epoch, rate = epoch or before.epoch, rate or before.samples_per_second
     if sent.percent == 100 and total is not None:
         step = total
-    percent = sent.percent
+    percent, eta = sent.percent, sent.eta_seconds
+    if sent.activity == "loading" and before is not None:
+        # A process that has just been started again knows nothing yet of what the ones before it did.
+        percent, eta = before.percent, before.eta_seconds
     if step is not None and total and percent is not None and int(percent) <= 100 * step / total < percent + 1:
         percent = 100 * step / total  # the callback sends whole percents; the steps know better
     metrics = tuple(Metric(name=name, value=value) for name, value in figures.items())
@@ -108,7 +113,7 @@ def to_report(payload: Payload, before: Report | None, now: float) -> Report:
         step=step,
         total_steps=total,
         epoch=epoch,
-        eta_seconds=sent.eta_seconds,
+        eta_seconds=eta,
         samples_per_second=rate,
         metrics=metrics or (before.metrics if before else ()),
         model=_model(sent.model) or (before.model if before else None),
