@@ -102,7 +102,8 @@ def _foreseen(d: Draft, budget: Budget) -> Verdict | None:
                 d.set(budget=BudgetStatus(stopped_at_usd=budget.max_usd, reason=Reason.FORECAST_EXCEEDS))
                 return "Suspend"
             d.wake(acts_at)
-        _tell(d, c.BUDGET_AT_RISK, Reason.FORECAST_EXCEEDS, words, more=f": {d.forecast} USD")
+        cheaper = f"{words}; `paceline advise` compares what other machines would cost"
+        _tell(d, c.BUDGET_AT_RISK, Reason.FORECAST_EXCEEDS, cheaper, more=f" (forecast: {d.forecast} USD)")
     elif bill.priced and bill.accrued >= (warn := limit * Decimal(budget.warn_at_ratio)):
         _tell(d, c.BUDGET_AT_RISK, Reason.WARN_RATIO_REACHED, f"{warn.normalize():f} of {limit} USD are spent")
     else:
