@@ -137,3 +137,21 @@ def test_the_forecast_is_spent_and_the_rest_at_the_goodput_and_absent_without_pr
     cost, ratio = priced.job.status.cost, priced.job.status.goodput.ratio
     assert ratio == "1.000"
     assert Decimal(cost.forecast_usd) == Decimal(cost.accrued_usd) + 72
+
+
+@pytest.mark.parametrize("epoch", ["nan", "inf", "-1", "0", "1e-300", "first", "1e400"])
+def test_an_epoch_that_is_no_sensible_number_has_no_price(priced, epoch):
+    """It is the program's own word, by its report or its log."""
+    priced.seen = replace(priced.seen, report=Report(priced.now, step=5, epoch=epoch))
+    later(priced, 600)
+    assert priced.job.status.cost.accrued_usd == "12.0000"
+    assert priced.job.status.cost.unit is None
+
+
+def test_a_time_that_nobody_lives_to_see_is_no_forecast(priced):
+    priced.seen = replace(priced.seen, report=Report(priced.now, step=1, eta_seconds=2**62))
+    later(priced, 100)
+    priced.seen = replace(priced.seen, report=Report(priced.now, step=2, eta_seconds=2**62))
+    later(priced, 600)
+    assert priced.job.status.cost.accrued_usd == "14.0000"
+    assert priced.job.status.cost.forecast_usd is None

@@ -369,3 +369,26 @@ def test_the_start_is_told_with_its_rate(make_world):
     told = listen(world)
     world.start_priced()
     assert any(line.startswith("Started: 2 workers run") and "72.00 USD an hour" in line for line in told)
+
+
+@pytest.mark.parametrize("value", ["1e-300", "1e300", "-1e60", "0." + "3" * 60, "nan"])
+def test_whatever_number_is_reported_the_status_has_room_for_it(running, value):
+    world = running({"stopWhen": {"metric": "eval_accuracy", "goal": "Maximize", "usdPerPointAbove": "1000000"}})
+    for each in ("0.5", value, "0.7"):
+        evaluates(world, each)
+    fields = world.job.status.stop_when.wire()
+    assert all(len(text) <= 64 for text in fields.values())
+    assert fields["last"] == "0.7"
+
+
+def test_another_action_is_told_and_what_was_said_before_holds_no_longer(running):
+    world = running({"budget": {"maxUSD": "10", "onExceed": "Warn"}})
+    wait(world, 600)
+    assert "the job goes on" in c.find(world.job.status.conditions, c.BUDGET_EXCEEDED).message
+    world.set_spec(cost=Cost.model_validate({"budget": {"maxUSD": "10", "onExceed": "Suspend"}}))
+    world.settle()
+    assert world.events.count("SuspendedByBudget") == 1
+    assert "raise it to go on" in c.find(world.job.status.conditions, c.BUDGET_EXCEEDED).message
+    world.set_spec(cost=Cost.model_validate({"budget": {"maxUSD": "10", "onExceed": "Warn"}}))
+    world.settle()
+    assert "the job goes on" in c.find(world.job.status.conditions, c.BUDGET_EXCEEDED).message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from paceline.api import conditions as c
@@ -17,6 +17,7 @@ from paceline.plan import story, usage
 from paceline.plan.bill import USD
 from paceline.plan.books import plain, read_account, write_days, write_ledger
 from paceline.plan.draft import Draft
+from paceline.plan.figures import sensible
 
 # A job that changes nothing and reports nothing is written this often while it costs: 5,000 such jobs are 17 writes a second.
 REFRESH_SECONDS = 300
@@ -170,10 +171,7 @@ def _unit(d: Draft) -> UnitCost | None:
     progress, spent = d.status.progress, d.bill.accrued
     if progress is None:
         return None
-    try:
-        epochs = Decimal(progress.epoch or 0)
-    except InvalidOperation:  # it is the program's own word
-        epochs = Decimal(0)
+    epochs = sensible(progress.epoch) or Decimal(0)
     of_samples = f"{(spent / progress.samples * 1_000_000).quantize(USD):f}" if progress.samples else None
     of_epochs = f"{(spent / epochs).quantize(USD):f}" if epochs > 0 else None
     return UnitCost(million_samples_usd=of_samples, epoch_usd=of_epochs) if of_samples or of_epochs else None

@@ -134,8 +134,8 @@ def _wake_at(d: Draft, usd: Decimal) -> None:
 
 
 def _tell(d: Draft, type_: str, reason: str, words: str, event: str = "", more: str = "") -> None:
-    """The condition, with an event that may say more, where it did not hold for this reason already."""
+    """The condition, with an event that may say more, where it did not say the same already."""
     before = c.find(d.status.conditions, type_)
-    if before is None or (before.status, before.reason) != ("True", reason):
+    if before is None or (before.status, before.reason, before.message) != ("True", reason, words):
         d.condition(type_, True, reason, words)
         d.announce(event or type_, words + more, warning=True)

@@ -19,6 +19,9 @@ from paceline.plan.books import read_account
 from paceline.plan.gang import Gang
 from paceline.plan.observed import Observed, PodRecord
 
+# Thirty years. A program that has made one step of very many may well say more.
+LONGEST_SECONDS = 10**9
+
 
 class Draft:
     def __init__(self, job: TrainingJob, seen: Observed, now: float) -> None:
@@ -84,10 +87,10 @@ class Draft:
 
     @cached_property
     def remaining_seconds(self) -> int | None:
-        """Until the end, as the program says; None where it does not."""
-        if self.seen.report is not None:
-            return self.seen.report.eta_seconds
-        return self.job.status.progress.eta_seconds if self.job.status.progress else None
+        """Until the end, as the program says; None where it does not, or says what nobody lives to see."""
+        told = self.seen.report or self.job.status.progress
+        eta = told.eta_seconds if told else None
+        return None if eta is None or eta > LONGEST_SECONDS else eta
 
     @cached_property
     def pace(self) -> float | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from paceline.api.budget import StopWhen
 from paceline.api.conditions import Reason
 from paceline.api.money import StopStatus
 from paceline.plan.draft import Draft
+from paceline.plan.figures import sensible
 
 # A point is a hundredth of the metric: a percent of an accuracy.
 POINTS = 100
@@ -21,7 +22,7 @@ def look(d: Draft) -> tuple[str, str] | None:
         d.set(stop_when=None)
         return None
     reported = _reported(d)
-    value = _number(reported.get(stop.metric))
+    value = sensible(reported.get(stop.metric))
     if value is None:
         if reported and (known is None or known.best is None):
             names = ", ".join(sorted(reported))[:200]
@@ -44,9 +45,9 @@ def _after(
 ) -> tuple[StopStatus, Decimal | None]:
     """The status after an evaluation, and dollars for each point since the last whole one. The first only begins the count."""
     better = 1 if stop.goal == "Maximize" else -1
-    best = _number(known.best) if known else None
-    mark = _number(known.mark) if known else None
-    since = _number(known.mark_usd) if known else None
+    best = sensible(known.best) if known else None
+    mark = sensible(known.mark) if known else None
+    since = sensible(known.mark_usd) if known else None
     if best is None or mark is None:
         return StopStatus(last=f"{value:f}", best=f"{value:f}", mark=f"{value:f}", mark_usd=_text(spent)), None
     best = max(best, value, key=lambda v: v * better)
@@ -72,14 +73,6 @@ def _verdict(stop: StopWhen, value: Decimal, price: Decimal | None) -> tuple[str
         words = f"a further point of {stop.metric} costs {price.quantize(CENT):f} USD"
         return Reason.POINT_TOO_DEAR, f"{words}, more than {stop.usd_per_point_above} (cost.stopWhen.usdPerPointAbove)"
     return None
-
-
-def _number(text: str | None) -> Decimal | None:
-    try:
-        found = Decimal(text) if text is not None else None
-    except InvalidOperation:
-        return None
-    return found if found is not None and found.is_finite() else None
 
 
 def _text(usd: Decimal | None) -> str | None:

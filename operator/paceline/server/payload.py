@@ -70,7 +70,7 @@ class TrainerStatus(BaseModel):
     # What the program does; of a word that is not known here nothing follows.
     activity: str = Field(default="", max_length=64)
     percent: float | None = Field(default=None, alias="progressPercentage", ge=0, le=100)
-    eta_seconds: int | None = Field(default=None, alias="estimatedRemainingSeconds", ge=0)
+    eta_seconds: int | None = Field(default=None, alias="estimatedRemainingSeconds", ge=0, le=_LARGEST)
     metrics: list[WireMetric] = Field(default=[], max_length=64)
     updated: datetime | None = Field(default=None, alias="lastUpdatedTime")
     model: WireModel | None = None
