@@ -46,6 +46,8 @@ LOGS = [
     # torchrun saw the peer's error first, and took it for the root cause.
     ("rec-kill-late.log", Cause.UNKNOWN, 1, 137, "Signal 9 (SIGKILL)"),
     ("plain-oom.log", Cause.OUT_OF_MEMORY, 1, 1, "CUDA out of memory"),
+    # An agent that found the group complete, and then its rendezvous closed by those who trained to the end.
+    ("too-late.log", Cause.COLLECTIVE_TIMEOUT, None, 1, "has no attribute 'is_failed'"),
 ]
 
 

@@ -98,6 +98,17 @@ def test_samples_and_tokens_are_progress():
     assert (status.progress.samples, status.progress.tokens) == (640, 9000)
 
 
+def test_what_is_reported_within_the_second_of_the_last_update_counts_at_the_end():
+    first = to_report(Payload.model_validate({"trainerStatus": {"metrics": metrics(current_step=7)}}), None, 5.1)
+    status, _ = merge(TrainingJobStatus(), first, 5.1, final=False)
+    saved = Payload.model_validate({"trainerStatus": {"checkpoint": {"step": 7}}})
+    last = to_report(saved, first, 5.9)
+    assert merge(status, last, 6.0, final=False)[0].checkpoint is None
+    status, _ = merge(status, last, 6.0, final=True)
+    assert status.checkpoint.last_step == 7
+    assert merge(status, first, 6.0, final=True)[0] == status, "a save is not taken back"
+
+
 def test_how_long_checkpoints_take_is_told_to_a_hundredth():
     told = report(checkpoint={"step": 5, "saveSeconds": 1.23456, "restoreSeconds": 2}).checkpoint
     assert (told.save_seconds, told.restore_seconds) == ("1.23", "2.00")

@@ -18,7 +18,9 @@ def merge(
         return status, None
     last = status.progress.last_update_time if status.progress else None
     if last is not None:
-        if report.time < last.timestamp() + 1:
+        # The status has whole seconds: within this one it may be the report that is in it, or a later one, which counts
+        # at the end: the save on the way out is often told in the second of the last step.
+        if report.time < last.timestamp() + (0 if final else 1):
             return status, None
         due = last.timestamp() + INTERVAL_SECONDS
         if now < due and not final:
