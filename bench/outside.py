@@ -1,0 +1,81 @@
+"""What can be seen without asking the operator: when pods appeared, what the API server was asked, what processes use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paceline.kube.client import Client
+
+TICKS = os.sysconf("SC_CLK_TCK")
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+_REQUESTS = re.compile(r'^apiserver_request_total\{.*?resource="(\w+)".*?verb="(\w+)".*\} (\S+)$')
+
+
+class Arrivals:
+    """When each worker was first heard of, by namespace/name and pod, from a watch of its own."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.workers: dict[str, dict[str, float]] = {}
+        self._task = asyncio.create_task(self._watch())
+        self._open = asyncio.Event()
+
+    async def ready(self) -> None:
+        await self._open.wait()
+
+    def count(self) -> int:
+        return sum(map(len, self.workers.values()))
+
+    async def _watch(self) -> None:
+        start = (await self._client.get("/api/v1/pods", limit="1"))["metadata"]["resourceVersion"]
+        query = {"watch": "true", "labelSelector": "paceline.dev/role=worker", "resourceVersion": start}
+        lines = self._client.lines("/api/v1/pods", **query)
+        self._open.set()
+        async for line in lines:
+            heard = time.monotonic()
+            # Most events are changes of pods that are known: they need no parsing.
+            if line.startswith(b'{"type":"ADDED"'):
+                meta = json.loads(line)["object"]["metadata"]
+                job = f"{meta['namespace']}/{meta['labels']['paceline.dev/job-name']}"
+                self.workers.setdefault(job, {}).setdefault(meta["name"], heard)
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+
+async def asked(client: Client) -> dict[str, int]:
+    """What the API server was asked so far, by "VERB resource", by everybody."""
+    found: dict[str, int] = {}
+    async for line in client.lines("/metrics"):
+        if match := _REQUESTS.match(line.decode()):
+            key = f"{match[2]} {match[1]}"
+            found[key] = found.get(key, 0) + int(float(match[3]))
+    return found
+
+
+def resident_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None, status
+    return int(found[1]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+async def until(what: str, true: Callable[[], Any], seconds: float) -> None:
+    """Raises TimeoutError that says what did not come."""
+    ends = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > ends:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        await asyncio.sleep(0.01)

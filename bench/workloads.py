@@ -1,0 +1,42 @@
+"""What is put on the cluster, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# A namespace with more is slow for reasons of its own: its endpoints, and lists of it.
+PODS_A_NAMESPACE = 3000
+KWOK_TOLERATION = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """``jobs`` at once, each of ``pods`` workers and one rendezvous store; ``seconds``: until they succeed, None is never."""
+
+    jobs: int
+    pods: int
+    seconds: int | None = None
+
+    @property
+    def namespaces(self) -> int:
+        return -(-self.jobs * (self.pods + 1) // PODS_A_NAMESPACE)
+
+    def objects(self, prefix: str) -> list[dict[str, Any]]:
+        """The jobs, spread over namespaces ``prefix``-0, -1, …"""
+        return [self._job(f"job-{n}", f"{prefix}-{n % self.namespaces}") for n in range(self.jobs)]
+
+    def _job(self, name: str, namespace: str) -> dict[str, Any]:
+        ends = {} if self.seconds is None else {"kwok.paceline.dev/complete-after": f"{self.seconds}s"}
+        return {
+            "apiVersion": "paceline.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "image": "torch:1",
+                "command": ["torchrun", "train.py"],
+                "nodes": self.pods,
+                "resources": {"requests": {"cpu": "100m"}},
+                "template": {"metadata": {"annotations": ends}, "spec": {"tolerations": [KWOK_TOLERATION]}},
+            },
+        }
