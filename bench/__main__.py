@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ from bench.operator_process import OperatorProcess
 from bench.workloads import Workload
 from paceline.kube import config
 from paceline.kube.client import Client
+from tests.kube import ROOT, RefusedError, kubectl
 
 # Of the jobs that come one after another.
 SINGLES = 30
@@ -36,12 +36,11 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go, run by run.")] = None,
 ) -> None:
     """Measures the operator of this checkout on the cluster that kubectl points at, which must have kwok's nodes."""
-    subprocess.run(["kubectl", "apply", "-f", "crds"], check=True, capture_output=True)
-    subprocess.run(
-        ["kubectl", "wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s"],
-        check=True,
-        capture_output=True,
-    )
+    try:
+        kubectl("apply", "-f", str(ROOT / "crds"))
+        kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
+    except (OSError, RefusedError) as error:
+        raise typer.BadParameter(f"no cluster to measure on: {error}\n{__doc__}") from error
     console = Console()
     found = []
     for run in range(1, runs + 1):
@@ -60,12 +59,18 @@ def main(
 async def _measure(jobs: int, pods: int) -> scenarios.Figures:
     client = Client(config.load())
     with tempfile.TemporaryDirectory() as folder:
-        operator = OperatorProcess(Path(folder) / "operator.log")
+        log = Path(folder) / "operator.log"
+        operator = OperatorProcess(log)
         await operator.start()
         try:
             figures = await scenarios.one_at_a_time(client, operator, Workload(SINGLES, pods))
             figures |= await scenarios.happy_life(client, operator, Workload(jobs // 4 or 1, pods, LIFE_SECONDS))
             return figures | await scenarios.burst(client, operator, Workload(jobs, pods))
+        except TimeoutError:
+            Console(stderr=True).print(
+                "the operator's last words:", *log.read_text("utf-8").splitlines()[-20:], sep="\n"
+            )
+            raise
         finally:
             operator.stop()
             await client.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,9 +10,9 @@ import urllib.request
 from pathlib import Path
 
 from bench.outside import until
+from tests.kube import ROOT, requests
 
 METRICS = "http://127.0.0.1:18190/metrics"
-_ASKED = re.compile(r'^paceline_api_requests_total\{code="\d+",verb="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
 class OperatorProcess:
@@ -40,7 +39,7 @@ class OperatorProcess:
             "--job-disruption-budgets",
         ]
         command += ["--metrics-port=18190", "--log-format=text"]
-        env = {**os.environ, "PYTHONPATH": "operator"}
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
 
@@ -54,10 +53,7 @@ class OperatorProcess:
 
     def asked(self) -> dict[str, int]:
         """Its requests so far, by verb. The lease's are among them: one PUT in some seconds."""
-        found: dict[str, int] = {}
-        for verb, count in _ASKED.findall(self._metrics()):
-            found[verb] = found.get(verb, 0) + int(float(count))
-        return found
+        return requests(METRICS)
 
     def _metrics(self) -> str:
         try:

@@ -33,6 +33,10 @@ class Arrivals:
     def count(self) -> int:
         return sum(map(len, self.workers.values()))
 
+    async def until_there_are(self, job: str, count: int) -> None:
+        """So many workers of a job, those that are gone again among them. Raises TimeoutError."""
+        await until(f"{job} has had {count} workers", lambda: len(self.workers.get(job, ())) >= count, 60)
+
     async def _watch(self) -> None:
         start = (await self._client.get("/api/v1/pods", limit="1"))["metadata"]["resourceVersion"]
         query = {"watch": "true", "labelSelector": "paceline.dev/role=worker", "resourceVersion": start}

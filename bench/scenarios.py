@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from bench.operator_process import OperatorProcess
@@ -54,7 +54,7 @@ async def one_at_a_time(client: Client, operator: OperatorProcess, work: Workloa
             key = f"single-0/{job['metadata']['name']}"
             began = time.monotonic()
             await _create(client, [job])
-            await until(f"{key} is whole", lambda key=key: len(seen.workers.get(key, ())) == work.pods, 30)  # type: ignore[misc]
+            await seen.until_there_are(key, work.pods)
             took.append(max(seen.workers[key].values()) - began)
             await _settled(operator)
     return {"create to last pod, p50 (s)": _quantile(took, 0.5), "create to last pod, p99 (s)": _quantile(took, 0.99)}
@@ -97,7 +97,7 @@ class _Namespaces:
         for name in self._names:
             await self._client.delete(f"/api/v1/namespaces/{name}", {"gracePeriodSeconds": 0})
         for name in self._names:
-            await _gone(lambda name=name: self._client.get(f"/api/v1/namespaces/{name}"))  # type: ignore[misc]
+            await _gone(self._client, f"/api/v1/namespaces/{name}")
 
 
 class _Watching:
@@ -143,11 +143,7 @@ async def _replacement(client: Client, seen: Arrivals, times: int = 11) -> float
         namespace, victim, known = job.split("/")[0], next(iter(seen.workers[job])), len(seen.workers[job])
         began = time.monotonic()
         await client.delete(f"/api/v1/namespaces/{namespace}/pods/{victim}", {"gracePeriodSeconds": 0})
-        await until(
-            f"{victim} is replaced",
-            lambda job=job, known=known: len(seen.workers[job]) > known,  # type: ignore[misc]
-            60,
-        )
+        await seen.until_there_are(job, known + 1)
         took.append(max(seen.workers[job].values()) - began)
     return _quantile(took, 0.5)
 
@@ -186,10 +182,10 @@ async def _bare(client: Client, template: Json, work: Workload) -> float:
         return work.jobs * work.pods / (time.monotonic() - began)
 
 
-async def _gone(read: Callable[[], Awaitable[Json]]) -> None:
+async def _gone(client: Client, path: str) -> None:
     while True:
         try:
-            await read()
+            await client.get(path)
         except ApiError as error:
             if error.code == 404:
                 return

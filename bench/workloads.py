@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tests import kube
+
 # A namespace with more is slow for reasons of its own: its endpoints, and lists of it.
 PODS_A_NAMESPACE = 3000
-KWOK_TOLERATION = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,4 @@ class Workload:
 
     def _job(self, name: str, namespace: str) -> dict[str, Any]:
         ends = {} if self.seconds is None else {"kwok.paceline.dev/complete-after": f"{self.seconds}s"}
-        return {
-            "apiVersion": "paceline.dev/v1alpha1",
-            "kind": "TrainingJob",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {
-                "image": "torch:1",
-                "command": ["torchrun", "train.py"],
-                "nodes": self.pods,
-                "resources": {"requests": {"cpu": "100m"}},
-                "template": {"metadata": {"annotations": ends}, "spec": {"tolerations": [KWOK_TOLERATION]}},
-            },
-        }
+        return kube.job(name, namespace, ends, nodes=self.pods, resources={"requests": {"cpu": "100m"}})
