@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import time
@@ -11,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from paceline.controller import records
 from paceline.kube.client import Client
+from paceline.kube.reflector import Reflector, Store
+from paceline.plan.observed import PodRecord
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -19,16 +21,17 @@ _REQUESTS = re.compile(r'^apiserver_request_total\{.*?resource="(\w+)".*?verb="(
 
 
 class Arrivals:
-    """When each worker was first heard of, by namespace/name and pod, from a watch of its own."""
+    """When each worker was first heard of, by namespace/name of its job and its own name, by a watch of the bench's."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
         self.workers: dict[str, dict[str, float]] = {}
-        self._task = asyncio.create_task(self._watch())
-        self._open = asyncio.Event()
+        store: Store[PodRecord] = Store(self._changed)
+        path, role = "/api/v1/pods", "paceline.dev/role=worker"
+        self._reflector = Reflector(client, path, store, records.pod, labelSelector=role)
+        self._task = asyncio.create_task(self._reflector.run())
 
     async def ready(self) -> None:
-        await self._open.wait()
+        await self._reflector.synced.wait()
 
     def count(self) -> int:
         return sum(map(len, self.workers.values()))
@@ -37,18 +40,10 @@ class Arrivals:
         """So many workers of a job, those that are gone again among them. Raises TimeoutError."""
         await until(f"{job} has had {count} workers", lambda: len(self.workers.get(job, ())) >= count, 60)
 
-    async def _watch(self) -> None:
-        start = (await self._client.get("/api/v1/pods", limit="1"))["metadata"]["resourceVersion"]
-        query = {"watch": "true", "labelSelector": "paceline.dev/role=worker", "resourceVersion": start}
-        lines = self._client.lines("/api/v1/pods", **query)
-        self._open.set()
-        async for line in lines:
-            heard = time.monotonic()
-            # Most events are changes of pods that are known: they need no parsing.
-            if line.startswith(b'{"type":"ADDED"'):
-                meta = json.loads(line)["object"]["metadata"]
-                job = f"{meta['namespace']}/{meta['labels']['paceline.dev/job-name']}"
-                self.workers.setdefault(job, {}).setdefault(meta["name"], heard)
+    def _changed(self, before: PodRecord | None, after: PodRecord | None) -> None:
+        if before is None and after is not None:
+            job = f"{after.namespace}/{after.job_name}"
+            self.workers.setdefault(job, {}).setdefault(after.name, time.monotonic())
 
     def stop(self) -> None:
         self._task.cancel()
