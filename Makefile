@@ -79,7 +79,7 @@ generated: crds locks chart-readme dashboards ## Write every generated file
 crds: env ## CRDs and recipe schemas from the types
 	@mkdir -p crds charts/paceline/files/crds
 	$(BIN)/python -m paceline_trainer.schemas > operator/paceline/api/recipes.json
-	$(BIN)/paceline crds > crds/paceline.dev_trainingjobs.yaml
+	for kind in trainingjobs compressionjobs; do $(BIN)/paceline crds $$kind > crds/paceline.dev_$$kind.yaml; done
 	cp crds/*.yaml charts/paceline/files/crds/
 	cp operator/paceline/cost/price-book.csv charts/paceline/files/
 

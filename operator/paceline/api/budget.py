@@ -15,15 +15,15 @@ def _written(pattern: str, words: str) -> Any:
     return rules(cel(f"self.matches('{pattern}')", words))
 
 
-def _money(field: str) -> Any:
+def money(field: str) -> Any:
     return _written("^[0-9]{1,12}([.][0-9]{1,9})?$", f'{field} must be dollars, as a decimal string: "250" or "12.50"')
 
 
-def _ratio(field: str) -> Any:
+def ratio(field: str) -> Any:
     return _written("^(0([.][0-9]{1,9})?|1([.]0{1,9})?)$", f'{field} must be from 0 to 1, as a decimal string: "0.8"')
 
 
-def _number(field: str) -> Any:
+def number(field: str) -> Any:
     return _written("^-?[0-9]{1,15}([.][0-9]{1,9})?$", f'{field} must be a number, as a decimal string: "0.92"')
 
 
@@ -34,13 +34,13 @@ class Budget(ApiModel):
         alias="maxUSD",
         max_length=22,
         description='Dollars, e.g. "250". Raising it resumes a job.',
-        json_schema_extra=_money("cost.budget.maxUSD"),
+        json_schema_extra=money("cost.budget.maxUSD"),
     )
     warn_at_ratio: str = Field(
         default="0.8",
         max_length=12,
         description="Share of maxUSD from which on BudgetAtRisk is true, as a decimal string.",
-        json_schema_extra=_ratio("cost.budget.warnAtRatio"),
+        json_schema_extra=ratio("cost.budget.warnAtRatio"),
     )
     on_exceed: Literal["Warn", "Suspend", "Fail"] = Field(
         default="Warn",
@@ -65,13 +65,13 @@ class StopWhen(ApiModel):
         default=None,
         max_length=26,
         description='Enough of it, as a decimal string, e.g. "0.92".',
-        json_schema_extra=_number("cost.stopWhen.reaches"),
+        json_schema_extra=number("cost.stopWhen.reaches"),
     )
     usd_per_point_above: str | None = Field(
         default=None,
         alias="usdPerPointAbove",
         max_length=22,
-        json_schema_extra=_money("cost.stopWhen.usdPerPointAbove"),
+        json_schema_extra=money("cost.stopWhen.usdPerPointAbove"),
         description="Most that a further point (a hundredth of the metric) may cost: it ends the job when more dollars than this "
         "have been spent for each point gained since the last whole one, or without gaining one.",
     )
@@ -84,7 +84,7 @@ class Idle(ApiModel):
         default="0.05",
         max_length=12,
         description="Utilization that counts as idle, as a decimal string.",
-        json_schema_extra=_ratio("cost.idle.utilizationBelow"),
+        json_schema_extra=ratio("cost.idle.utilizationBelow"),
     )
     after_seconds: int = Field(
         default=600, ge=60, le=604800, description="How long it must last, with no progress reported in that time."

@@ -19,6 +19,7 @@ class Metadata(ApiModel):
     uid: str
     resource_version: str = "0"
     generation: int = 1
+    labels: dict[str, str] = Field(default={})
     creation_timestamp: Time
     deletion_timestamp: Time | None = None
 

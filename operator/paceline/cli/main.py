@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from paceline import __version__
-from paceline.api.crd import training_job_crd
+from paceline.api.crd import CRDS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,10 +110,13 @@ def operator(
 
 
 @app.command()
-def crds() -> None:
+def crds(plural: Annotated[str, typer.Argument(help="Of this kind only, e.g. trainingjobs.")] = "") -> None:
     """Print the CustomResourceDefinitions as YAML."""
+    if plural and plural not in CRDS:
+        raise typer.BadParameter(f"there is no kind {plural}; there are: {', '.join(CRDS)}")
+    chosen = [make() for name, make in CRDS.items() if plural in ("", name)]
     typer.echo("# Generated from operator/paceline/api by `make crds`; do not edit.")
-    typer.echo(yaml.safe_dump(training_job_crd(), sort_keys=False, width=120, allow_unicode=True), nl=False)
+    typer.echo(yaml.safe_dump_all(chosen, sort_keys=False, width=120, allow_unicode=True), nl=False)
 
 
 @app.command()
