@@ -110,7 +110,13 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def crds() -> None:
     kubectl("apply", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
+    kubectl(
+        "wait",
+        "--for=condition=Established",
+        "crd/trainingjobs.paceline.dev",
+        "crd/compressionjobs.paceline.dev",
+        "--timeout=30s",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,12 @@ from tests.kube import ROOT, apply, get, job, kubectl, patch, pods, quiet, statu
 
 # What the API server grants, by group/resource; in every namespace, and besides in the operator's own.
 EVERYWHERE = {
-    "paceline.dev/trainingjobs": {"list", "watch", "delete"},
+    "paceline.dev/trainingjobs": {"list", "watch", "get", "create", "patch", "delete"},
+    "paceline.dev/compressionjobs": {"list", "watch", "delete"},
     "paceline.dev/trainingjobs/status": {"patch"},
+    "paceline.dev/compressionjobs/status": {"patch"},
     "paceline.dev/trainingjobs/finalizers": {"update"},
+    "paceline.dev/compressionjobs/finalizers": {"update"},
     "/pods": {"list", "watch", "create", "delete"},
     "/pods/log": {"get"},
     "/services": {"create"},

@@ -33,7 +33,10 @@ def test_help_names_every_command():
 
 
 def test_crds_are_yaml():
-    assert yaml.safe_load(run("crds").output)["metadata"]["name"] == "trainingjobs.paceline.dev"
+    named = [each["metadata"]["name"] for each in yaml.safe_load_all(run("crds").output)]
+    assert named == ["trainingjobs.paceline.dev", "compressionjobs.paceline.dev"]
+    assert yaml.safe_load(run("crds", "compressionjobs").output)["spec"]["names"]["shortNames"] == ["cj"]
+    assert run("crds", "pods").exit_code == 2
 
 
 def test_recipes_are_listed_and_explained():

@@ -96,11 +96,11 @@ class Stage(ApiModel):
     target: Target = Field(default=Target(), description="How far it goes; prune.* needs one.")
     backend: Literal["onnxruntime", "torchao"] | None = Field(
         default=None,
-        description="Of quantize.*, what runs the result: onnxruntime for dynamic and static, torchao for the others.",
+        description="Of quantize.*, what runs it: onnxruntime for dynamic, static; torchao for the others.",
     )
     params: dict[str, Any] = Field(
         default={},
-        description="The method's parameters; a stage that trains takes those of the source's recipe, whose values it begins with.",
+        description="The method's parameters; a stage that trains takes those of the source's recipe, over its values.",
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
     nodes: int | None = Field(default=None, ge=1, le=1000, description="Of a stage that trains. Default: spec.nodes.")

@@ -19,6 +19,7 @@ BUDGET_AT_RISK = "BudgetAtRisk"
 BUDGET_EXCEEDED = "BudgetExceeded"
 IDLE = "Idle"
 READY = "Ready"
+SOURCE_READY = "SourceReady"
 
 
 class Reason:
@@ -55,6 +56,11 @@ class Reason:
     MAX_RESTARTS_EXCEEDED = "MaxRestartsExceeded"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     STARTUP_TIMEOUT = "StartupTimeout"
+    SOURCE_FOUND = "SourceFound"
+    STAGE_RUNNING = "StageRunning"
+    STAGE_FAILED = "StageFailed"
+    INVALID_STAGE = "InvalidStage"
+    REFUSED = "Refused"
 
 
 def find(conditions: Iterable[Condition], type_: str) -> Condition | None:

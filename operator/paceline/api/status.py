@@ -180,6 +180,9 @@ class Model(ApiModel):
     format: str | None = Field(default=None, max_length=64, description="File format.")
     sha256: str | None = Field(default=None, max_length=64, description="Hash of the weights file.")
     metrics: list[Metric] | None = Field(default=None, max_length=64, description="Evaluation of the final model.")
+    environment: dict[str, str] | None = Field(
+        default=None, max_length=16, description="What it was measured with, where it was."
+    )
 
 
 class TrainingJobStatus(ApiModel):

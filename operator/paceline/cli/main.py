@@ -25,9 +25,9 @@ app = typer.Typer(
 )
 
 
-def catalogue() -> dict[str, dict[str, Any]]:
-    """The recipes' schemas, as the trainer published them (`make crds`)."""
-    text = files("paceline.api").joinpath("recipes.json").read_text(encoding="utf-8")
+def catalogue(of: str = "recipes") -> dict[str, dict[str, Any]]:
+    """Schemas of recipes, or of compression methods, as the trainer published them (`make crds`)."""
+    text = files("paceline.api").joinpath(f"{of}.json").read_text(encoding="utf-8")
     loaded: dict[str, dict[str, Any]] = json.loads(text)
     return loaded
 
@@ -106,7 +106,7 @@ def operator(
         identity=identity,
         pod_ip=pod_ip,
     )
-    raise typer.Exit(asyncio.run(operator.serve(options, catalogue())))
+    raise typer.Exit(asyncio.run(operator.serve(options, catalogue(), catalogue("methods"))))
 
 
 @app.command()

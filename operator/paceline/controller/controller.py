@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import aiohttp
 from pydantic import ValidationError
 
 from paceline.api.status import TrainingJobStatus
@@ -18,6 +16,7 @@ from paceline.controller.executor import Executor, RefusedError
 from paceline.controller.metrics import Metrics
 from paceline.controller.queue import Queue
 from paceline.controller.utilization import noticeable
+from paceline.controller.workers import work
 from paceline.cost.prices import Machine
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
@@ -29,9 +28,6 @@ from paceline.plan.urgency import PATIENCE_SECONDS, may_wait
 from paceline.render.pods import Installation
 
 log = logging.getLogger(__name__)
-
-# Reconciles in flight. Each mostly waits for the API server; the client bounds the requests themselves.
-WORKERS = 64
 
 
 @dataclass
@@ -63,6 +59,7 @@ class Controller:
         self.metrics, self._clock, self._recipes = metrics, clock, recipes
         self._changed: list[Callable[[TrainingJob, Iterable[PodRecord]], None]] = []
         self._gone: list[Callable[[str], None]] = []
+        self._jobs_changed: list[Callable[[str, str, TrainingJob | None], None]] = []
         self._reported: list[Callable[[str, Report | None, Report], None]] = []
         self.queue = Queue(time.monotonic, metrics.queue_adds.inc)
         metrics.queue_depth.set_function(lambda: len(self.queue))
@@ -80,6 +77,10 @@ class Controller:
     def on_change(self, told: Callable[[TrainingJob, Iterable[PodRecord]], None]) -> None:
         """``told(job, pods)`` after every reconcile."""
         self._changed.append(told)
+
+    def on_job(self, told: Callable[[str, str, TrainingJob | None], None]) -> None:
+        """``told(key, uid, job)`` of every change of a job; None when it is gone."""
+        self._jobs_changed.append(told)
 
     def on_gone(self, told: Callable[[str], None]) -> None:
         """``told(uid)`` when a job is gone."""
@@ -149,6 +150,8 @@ class Controller:
             self._jobs[uid] = Entry(job)
         elif int(job.metadata.resource_version) >= int(entry.job.metadata.resource_version):
             entry.job = job
+        for told in self._jobs_changed:
+            told(job.key, uid, self._jobs[uid].job)
 
     def _forget(self, key: str, uid: str) -> None:
         self._jobs.pop(uid, None)
@@ -158,6 +161,8 @@ class Controller:
         self.queue.forget(key)
         for told in self._gone:
             told(uid)
+        for job_told in self._jobs_changed:
+            job_told(key, uid, None)
 
     def _pod_changed(self, before: PodRecord | None, after: PodRecord | None) -> None:
         pod = after or before
@@ -203,33 +208,7 @@ class Controller:
     # -- the work --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(WORKERS):
-                group.create_task(self._work())
-
-    async def _work(self) -> None:
-        while True:
-            key, waited = await self.queue.take()
-            self.metrics.queue_latency.observe(waited)
-            try:
-                with self.metrics.reconcile_duration.time():
-                    await self._reconcile(key)
-                self.queue.forget(key)
-                self.metrics.reconcile_total.labels("success").inc()
-            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                self._failed(key, error, expected=True)
-            except Exception as error:
-                # One job's trouble must not end the others' work: it is counted, told and retried.
-                self._failed(key, error, expected=False)
-            finally:
-                self.queue.done(key)
-
-    def _failed(self, key: str, error: Exception, *, expected: bool) -> None:
-        delay = self.queue.retry(key)
-        self.metrics.queue_retries.inc()
-        self.metrics.reconcile_total.labels("error").inc()
-        tell = log.warning if expected else log.exception
-        tell("reconcile failed, again in %.1f s: %s", delay, error, extra={"job": key})
+        await work(self.queue, self.metrics, self._reconcile)
 
     async def _reconcile(self, key: str) -> None:
         entry = self._jobs.get(self._uids.get(key, ""))

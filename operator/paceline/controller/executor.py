@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 
-from paceline.api import API_VERSION, KIND, PLURAL, TRAINER_CONTAINER
+from paceline.api import TRAINER_CONTAINER
 from paceline.api.trainingjob import TrainingJob
 from paceline.controller import records
+from paceline.controller.objects import TRAINING_JOB, Objects, gone_is_fine
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import (
@@ -60,7 +59,7 @@ class Executor:
     ) -> None:
         """``announced(reason)`` is told of every event."""
         self._client, self._pods, self._here, self._clock = client, pods, here, clock
-        self._announced = announced
+        self._own = Objects(client, TRAINING_JOB, clock, announced)
         # Ends of logs that were asked for, by pod uid; the controller forgets those of pods that are gone.
         self.logs: dict[str, str] = {}
         # The same of events: when they were read, and the newest warning.
@@ -76,15 +75,11 @@ class Executor:
 
     async def tell(self, job: TrainingJob, actions: Sequence[Action]) -> None:
         """The events, once the status that they are about is written: a write that is refused is decided upon again."""
-        await asyncio.gather(*(self._announce(job, action) for action in actions if isinstance(action, Announce)))
+        told = (self._own.announce(job.metadata, action) for action in actions if isinstance(action, Announce))
+        await asyncio.gather(*told)
 
     async def patch_status(self, job: TrainingJob, patch: Json) -> Json:
-        meta = job.metadata
-        path = f"/apis/{API_VERSION}/namespaces/{meta.namespace}/{PLURAL}/{meta.name}/status"
-        # The uid makes sure that a namesake, made since, is not taken for this job; the version, that the patch meets the status
-        # it was made from. After a write whose answer was lost, half of either ledger would be left.
-        same = {"uid": meta.uid, "resourceVersion": meta.resource_version}
-        return await self._client.merge_patch(path, {"metadata": same, "status": patch})
+        return await self._own.patch_status(job.metadata, patch)
 
     async def _do(self, job: TrainingJob, action: Action) -> None:
         namespace = f"/api/v1/namespaces/{job.metadata.namespace}"
@@ -111,9 +106,7 @@ class Executor:
             case ReadEvents():
                 self.warnings[action.uid] = self._clock(), await self._newest_warning(f"{namespace}/events", action.uid)
             case DeleteJob():
-                path = f"/apis/{API_VERSION}/namespaces/{job.metadata.namespace}/{PLURAL}/{job.metadata.name}"
-                options = {"propagationPolicy": "Background", "preconditions": {"uid": job.metadata.uid}}
-                await self._gone_is_fine(self._client.delete(path, options))
+                await self._own.delete(job.metadata)
             case Announce():
                 pass  # told when the status is written
 
@@ -158,7 +151,7 @@ class Executor:
         options: dict[str, Any] = {"preconditions": {"uid": action.uid}}
         if action.grace_seconds is not None:
             options["gracePeriodSeconds"] = action.grace_seconds
-        answer = await self._gone_is_fine(self._client.delete(path, options))
+        answer = await gone_is_fine(self._client.delete(path, options))
         record = records.pod(answer) if answer and answer.get("kind") == "Pod" else None
         if record:
             self._pods.put_own(f"{record.namespace}/{record.name}", record)
@@ -182,37 +175,3 @@ class Executor:
             return ""
         newest = max(found["items"], key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "", default=None)
         return f"{newest['reason']}: {newest['message']}" if newest else ""
-
-    async def _gone_is_fine(self, call: Any) -> Json | None:
-        try:
-            answer: Json = await call
-            return answer
-        except ApiError as error:
-            if error.code in (404, 409):  # gone, or another object of that name by now
-                return None
-            raise
-
-    async def _announce(self, job: TrainingJob, event: Announce) -> None:
-        """A Kubernetes event. Losing one harms nothing: it is logged, and the plan goes on."""
-        self._announced(event.reason)
-        meta = job.metadata
-        moment = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        body = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": f"{meta.name}.{uuid.uuid4().hex[:16]}", "namespace": meta.namespace},
-            "regarding": {
-                "apiVersion": API_VERSION, "kind": KIND, "name": meta.name, "namespace": meta.namespace, "uid": meta.uid,
-            },
-            "action": event.reason,
-            "reason": event.reason,
-            "note": event.message[:1000],
-            "type": event.type,
-            "eventTime": moment,
-            "reportingController": "paceline.dev/operator",
-            "reportingInstance": "paceline-operator",
-        }  # fmt: skip
-        try:
-            await self._client.create(f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events", body)
-        except ApiError as error:
-            log.warning("event %s not written: %s", event.reason, error, extra={"job": job.key})

@@ -87,6 +87,7 @@ class Machine:
     billing_increment_seconds: int
     as_of: date
     source: str
+    vcpus: Decimal | None = None
 
     @property
     def name(self) -> str:
@@ -165,6 +166,7 @@ def _machines(rows: dict[int, Row], errors: list[str]) -> list[Machine]:
                 billing_increment_seconds=row.billing_increment_seconds,
                 as_of=row.as_of,
                 source=row.source,
+                vcpus=row.vcpus,
             ),
         )
     return [machine for _, machine in found.values()]

@@ -7,28 +7,26 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from paceline.api import conditions as c
 from paceline.api.base import at
-from paceline.api.status import NodeCounts, Phase, RestartCounts, TrainingJobStatus
+from paceline.api.status import NodeCounts, RestartCounts, TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
 from paceline.cost import goodput
 from paceline.plan import nodes, progress
-from paceline.plan.actions import Action, Announce, DeletePod, Plan
+from paceline.plan.actions import Action, DeletePod, Plan
 from paceline.plan.bill import USD, Bill
 from paceline.plan.books import read_account
 from paceline.plan.gang import Gang
 from paceline.plan.observed import Observed, PodRecord
+from paceline.plan.writing import Writing
 
 # Thirty years. A program that has made one step of very many may well say more.
 LONGEST_SECONDS = 10**9
 
 
-class Draft:
+class Draft(Writing[TrainingJobStatus, Action]):
     def __init__(self, job: TrainingJob, seen: Observed, now: float) -> None:
-        self.job, self.seen, self.now = job, seen, now
-        self.status: TrainingJobStatus = job.status
-        self.actions: list[Action] = []
-        self._wakes: list[float] = []
+        super().__init__(job.status, job.metadata.generation, now)
+        self.job, self.seen = job, seen
         self._deleted: set[str] = set()
         # The gang has just been given a larger size: workers are missing, and none is lost.
         self.grown = False
@@ -72,9 +70,6 @@ class Draft:
     def restarts(self) -> RestartCounts:
         return self.status.restarts or RestartCounts()
 
-    def holds(self, condition: str) -> bool:
-        return c.holds(self.status.conditions, condition)
-
     def lost(self, pod: PodRecord) -> bool:
         """Is the pod on a node that does not answer any more?"""
         since = nodes.lost_at(pod, self.seen.nodes, self.job.spec.node_loss.detect_seconds)
@@ -105,25 +100,6 @@ class Draft:
 
     # -- what follows ----------------------------------------------------------------------------------------------
 
-    def set(self, **fields: Any) -> None:
-        self.status = self.status.model_copy(update=fields)
-
-    def condition(self, type_: str, status: bool, reason: str, message: str) -> None:
-        generation = self.job.metadata.generation
-        new = c.put(self.status.conditions, type_, status, reason, message, now=at(self.now), generation=generation)
-        self.set(conditions=new)
-
-    def clear(self, type_: str, reason: str, message: str) -> None:
-        """The condition, if it was ever true, is so no longer."""
-        if self.holds(type_):
-            self.condition(type_, False, reason, message)
-
-    def say(self, phase: Phase, message: str) -> None:
-        self.set(phase=phase, message=message)
-
-    def announce(self, reason: str, message: str, *, warning: bool = False) -> None:
-        self.actions.append(Announce(reason, message, "Warning" if warning else "Normal"))
-
     def delete(self, pods: Iterable[PodRecord], grace_seconds: int | None = None) -> None:
         for pod in pods:
             lost = self.lost(pod)
@@ -135,10 +111,6 @@ class Draft:
     def judge_at(self, when: float) -> None:
         self.judging = True
         self.wake(when)
-
-    def wake(self, when: float | None) -> None:
-        if when is not None:
-            self._wakes.append(when)
 
     def new_attempt(self, size: int) -> None:
         self.set(attempt=self.attempt + 1, restarts=self.restarts.model_copy(update={"in_place_this_attempt": 0}))
@@ -175,4 +147,4 @@ class Draft:
         self.wake(later)
 
     def plan(self) -> Plan:
-        return Plan(self.status, tuple(self.actions), min(self._wakes, default=None))
+        return Plan(self.status, tuple(self.actions), self.wake_at)

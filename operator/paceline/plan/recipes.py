@@ -21,17 +21,22 @@ def complaint(recipe: Recipe, catalogue: Catalogue) -> str | None:
     if schema is None:
         known = ", ".join(sorted(catalogue))
         return f"spec.recipe.name: there is no recipe {recipe.name!r}; there are: {known}"
-    params = {name: rule["default"] for name, rule in schema["properties"].items()} | recipe.params
+    return violation(schema, recipe.params, "spec.recipe.params", recipe.name)
+
+
+def violation(schema: Mapping[str, Any], given: Mapping[str, Any], field: str, of: str) -> str | None:
+    """What is wrong with the parameters in ``field``, which are of a recipe or method; None where nothing is."""
+    params = {name: rule["default"] for name, rule in schema["properties"].items()} | dict(given)
     error = next(iter(sorted(Draft202012Validator(schema).iter_errors(params), key=str)), None)
     if error is None:
         return None
     if error.validator == "not":  # a combination that cannot work, which says itself why
         names = error.validator_value["required"]
-        given = ", ".join(f"{name}: {params[name]}" for name in names)
-        return f"spec.recipe.params.{names[0]}: {error.schema['description']} ({given})"
-    where = ".".join(["spec.recipe.params", *map(str, error.absolute_path)])
+        values = ", ".join(f"{name}: {params[name]}" for name in names)
+        return f"{field}.{names[0]}: {error.schema['description']} ({values})"
+    where = ".".join([field, *map(str, error.absolute_path)])
     known = ", ".join(sorted(schema.get("properties", {})))
-    cure = f" ({recipe.name} takes: {known})" if error.validator == "additionalProperties" else ""
+    cure = f" ({of} takes: {known})" if error.validator == "additionalProperties" else ""
     return f"{where}: {error.message}{cure}"
 
 

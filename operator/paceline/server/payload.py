@@ -35,6 +35,9 @@ class WireModel(BaseModel):
     format: str | None = Field(default=None, max_length=64)
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     metrics: list[WireMetric] = Field(default=[], max_length=64)
+    environment: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]] = Field(
+        default={}, max_length=16
+    )
 
 
 class WireCheckpoint(BaseModel):
@@ -150,7 +153,13 @@ def _model(sent: WireModel | None) -> Model | None:
     if sent is None:
         return None
     metrics = [Metric(name=m.name, value=m.value) for m in sent.metrics]
-    return Model(path=sent.path, format=sent.format, sha256=sent.sha256, metrics=metrics or None)
+    return Model(
+        path=sent.path,
+        format=sent.format,
+        sha256=sent.sha256,
+        metrics=metrics or None,
+        environment=sent.environment or None,
+    )
 
 
 def _integer(text: str | None) -> int | None:

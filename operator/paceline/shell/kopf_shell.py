@@ -7,17 +7,17 @@ finalizers, no annotations, no peering, no events.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
 from kopf._core.engines.peering import Identity
 
-from paceline.api import GROUP, PLURAL, VERSION
+from paceline.api import GROUP, VERSION
 from paceline.kube.config import TOKEN_REREAD_SECONDS, Cluster
 
-OnEvent = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any], bool], None]
 
 
 class NoStorage(kopf.ProgressStorage):
@@ -66,10 +66,8 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-async def watch_jobs(
-    cluster: Cluster, on_event: Callable[[dict[str, Any], bool], None], handle_signals: Callable[[], None]
-) -> None:
-    """Calls ``on_event(object, deleted)`` for every TrainingJob and every change of one, until cancelled.
+async def watch_jobs(cluster: Cluster, on_event: Mapping[str, OnEvent], handle_signals: Callable[[], None]) -> None:
+    """Calls ``on_event[plural](object, deleted)`` for every object of these kinds and every change of one, until cancelled.
 
     ``handle_signals`` puts the process's own signal handlers in place: kopf installs its own, and would then wait five
     seconds for tasks that are not its own, with the lease still held.
@@ -88,9 +86,8 @@ async def watch_jobs(
             expiration=datetime.now(UTC) + timedelta(seconds=10 * TOKEN_REREAD_SECONDS) if cluster.token_file else None,
         )
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def event(event: kopf.RawEvent, **_: Any) -> None:
-        on_event(dict(event["object"]), event["type"] == "DELETED")
+    for plural, told in on_event.items():
+        kopf.on.event(GROUP, VERSION, plural, id=plural, registry=registry)(_handler(told))
 
     ours = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
@@ -103,3 +100,10 @@ async def watch_jobs(
     )
     handle_signals()
     await kopf.run_tasks(tasks, ignored=ours)
+
+
+def _handler(told: OnEvent) -> Any:
+    async def event(event: kopf.RawEvent, **_: Any) -> None:
+        told(dict(event["object"]), event["type"] == "DELETED")
+
+    return event

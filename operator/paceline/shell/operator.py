@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from paceline.api import COMPRESSION_PLURAL, PLURAL
 from paceline.controller import records
+from paceline.controller.compression import CompressionController
 from paceline.controller.controller import Controller
 from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.logs import LogFollower
 from paceline.controller.metrics import Metrics
 from paceline.controller.prometheus import Poller, Source
+from paceline.cost.prices import Machine
 from paceline.kube.client import Client
 from paceline.kube.config import Cluster, load
 from paceline.kube.lease import LeadershipLostError, Lease
@@ -62,7 +65,7 @@ class Options:
     pod_ip: str = ""
 
 
-async def serve(options: Options, recipes: Catalogue) -> int:
+async def serve(options: Options, recipes: Catalogue, methods: Catalogue) -> int:
     """Runs until a signal (returns 0) or until leadership is lost (returns 1: the next process starts clean)."""
     stop = asyncio.Event()
     _stop_on_signals(stop)
@@ -81,7 +84,7 @@ async def serve(options: Options, recipes: Catalogue) -> int:
         metrics.leader.set(1)
         stack.push_async_callback(lease.release)
         try:
-            await _unless(stop, _lead(options, recipes, cluster, client, metrics, probes, lease, stack, stop))
+            await _unless(stop, _lead(options, recipes, methods, cluster, client, metrics, probes, lease, stack, stop))
         except BaseExceptionGroup as group:
             if group.subgroup(LeadershipLostError) is None:
                 raise
@@ -94,6 +97,7 @@ async def serve(options: Options, recipes: Catalogue) -> int:
 async def _lead(
     options: Options,
     recipes: Catalogue,
+    methods: Catalogue,
     cluster: Cluster,
     client: Client,
     metrics: Metrics,
@@ -109,6 +113,8 @@ async def _lead(
         url = f"https://{options.progress_host}:{options.progress_port}"
         here = replace(here, progress_url=url, progress_ca=ca)
     controller = Controller(client, here, recipes, metrics)
+    compression = CompressionController(client, recipes, methods, options.trainer_image, metrics)
+    controller.on_job(compression.training_job_changed)
     job_metrics = JobMetrics(controller.jobs, time.time, options.finished_series_seconds)
     metrics.registry.register(job_metrics)
     controller.on_report(job_metrics.reported)
@@ -134,7 +140,12 @@ async def _lead(
         group.create_task(pods.run())
         group.create_task(nodes.run())
         if options.price_books is not None:
-            group.create_task(pricebooks.follow(options.price_books, controller.use_books))
+
+            def use_books(books: dict[str, list[Machine]]) -> None:
+                controller.use_books(books)
+                compression.use_books(books)
+
+            group.create_task(pricebooks.follow(options.price_books, use_books))
         # A job without its pods in the cache would look like one whose pods are gone.
         await pods.synced.wait()
         await nodes.synced.wait()
@@ -149,10 +160,12 @@ async def _lead(
             poller = Poller(options.prometheus, controller.pods.values, controller.use_measured, time.time)
             group.create_task(poller.run())
         group.create_task(controller.run())
-        events = watch_jobs(
-            cluster, lambda obj, deleted: controller.job_event(obj, deleted=deleted), lambda: _stop_on_signals(stop)
-        )
-        group.create_task(events)
+        group.create_task(compression.run())
+        handlers = {
+            PLURAL: lambda obj, deleted: controller.job_event(obj, deleted=deleted),
+            COMPRESSION_PLURAL: lambda obj, deleted: compression.job_event(obj, deleted=deleted),
+        }
+        group.create_task(watch_jobs(cluster, handlers, lambda: _stop_on_signals(stop)))
         log.info("watching", extra={"pods": len(controller.pods), "nodes": len(controller.nodes)})
 
 

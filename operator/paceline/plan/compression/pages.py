@@ -1,0 +1,16 @@
+"""The report as files, packed so that a pod can write them beside the artifact."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+
+from paceline.api.compressionjob import CompressionJob
+
+
+def packed(job: CompressionJob) -> str:
+    """base64 of gzip of {file name: text}: as the variable PACELINE_FILES has it. The same for the same status."""
+    report = job.status.report.wire() if job.status.report else {}
+    files = {"compression.json": json.dumps(report, indent=2)}
+    return base64.b64encode(gzip.compress(json.dumps(files).encode(), mtime=0)).decode()
