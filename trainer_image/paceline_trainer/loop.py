@@ -113,12 +113,13 @@ def begin(task: Task, params: Training, world: World, steps: int, dtype: torch.d
     Raises LayoutError where it cannot be spread as asked, PrecisionError where the device cannot compute so.
     """
     precision = Precision(params.precision, world.device)
-    model = precision.prepare(task.model(steps).to(world.device, dtype))
+    model = precision.prepare(task.begun(steps).to(world.device, dtype))
     if params.recompute_activations:
         recompute_activations(model)
     compile_model(model, params.compile, world.device)
     spread = Spread(model, task.losses, params, world, params.batch_size, precision)
     spread.attack = task.embedding_attack(spread.model)
+    task.spread(spread.model)
     optimizer = make_optimizer(task.parameter_groups(spread.model), params)
     # FLOPs are for a share of the device's peak; what is compiled, computed twice or cut within layers is not counted rightly.
     countable = params.compile == "off" and not params.recompute_activations and params.tensor_parallel == 1

@@ -22,28 +22,41 @@ class More(enum.Enum):
     MANY = 1
 
 
-SOME, MANY = More.SOME, More.MANY
+class Text(enum.Enum):
+    """In a Refusal: a text that is not empty."""
+
+    GIVEN = 1
+
+
+SOME, MANY, GIVEN = More.SOME, More.MANY, Text.GIVEN
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Values that cannot go together, and why: every named parameter is as ``when`` says (the value itself, SOME or MANY)."""
+    """Values that cannot go together, and why: every named parameter is as ``when`` says (the value itself, SOME, MANY or
+    GIVEN)."""
 
     when: Mapping[str, Any]
     because: str
 
     def applies(self, values: Mapping[str, Any]) -> bool:
-        return all(
-            values[name] > wanted.value if isinstance(wanted, More) else values[name] == wanted
-            for name, wanted in self.when.items()
-        )
+        return all(_is_as(values[name], wanted) for name, wanted in self.when.items())
 
     def schema(self) -> dict[str, Any]:
-        found = {
-            name: {"exclusiveMinimum": wanted.value} if isinstance(wanted, More) else {"const": wanted}
-            for name, wanted in self.when.items()
-        }
+        found = {name: _rule(wanted) for name, wanted in self.when.items()}
         return {"not": {"properties": found, "required": list(found)}, "description": self.because}
+
+
+def _is_as(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, More):
+        return bool(value > wanted.value)
+    return value != "" if wanted is GIVEN else bool(value == wanted)
+
+
+def _rule(wanted: Any) -> dict[str, Any]:
+    if isinstance(wanted, More):
+        return {"exclusiveMinimum": wanted.value}
+    return {"minLength": 1} if wanted is GIVEN else {"const": wanted}
 
 
 class ParamError(ValueError):

@@ -83,11 +83,14 @@ class Session:
         """Resumes from the newest good checkpoint, where there is one."""
         self._run, self._task, self._part = run, task, part
         self._params, self._world = run.params, run.world
-        self._data, self._held_out, self._samples = data, held_out, len(data)
+        self._data, self._held_out = data, held_out
         self._early: EarlyStopping | None = None
         if self._params.patience:
             self._early = EarlyStopping(self._params.patience, self._params.min_delta)
             self._data, self._kept_back = kept_back(data, task)
+        in_split = len(self._data)
+        self._data = task.training(self._data, self._world, self._say)
+        self._samples = len(data) + len(self._data) - in_split
         self._folder = run.output / part.name
         self._watched = -math.inf
         self._figures: dict[str, Any] = {}

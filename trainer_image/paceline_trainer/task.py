@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from paceline_trainer.distributed import World
 from paceline_trainer.recipes import Training
 from paceline_trainer.text.adversarial import Attack
 
@@ -32,6 +35,18 @@ class Arrays:
     def __getitem__(self, indices: Tensor) -> Arrays:
         rest = (None if part is None else part[indices] for part in (self.lengths, self.origins))
         return Arrays(self.inputs[indices], self.targets[indices], *rest)
+
+    def __add__(self, others: Arrays) -> Arrays:
+        """These samples, and the others behind them; those that are padded (with 0) to the longer of both."""
+        parts = [self.inputs, others.inputs]
+        if self.lengths is not None:
+            width = max(part.shape[1] for part in parts)
+            parts = [F.pad(part, (0, width - part.shape[1])) for part in parts]
+        rest = (
+            None if one is None or other is None else torch.cat([one, other])
+            for one, other in ((self.lengths, others.lengths), (self.origins, others.origins))
+        )
+        return Arrays(torch.cat(parts), torch.cat([self.targets, others.targets]), *rest)
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,17 @@ class Task(ABC):
     @abstractmethod
     def model(self, total_steps: int = 1) -> nn.Module:
         """A fresh one, for a run of so many steps, which matters only where something is given out over a run."""
+
+    def begun(self, total_steps: int) -> nn.Module:
+        """The model that a training begins with; the same in every process. Saved, it is one of ``model()`` again."""
+        return self.model(total_steps)
+
+    def spread(self, model: nn.Module) -> None:
+        """Told of the model as this process holds it, before a checkpoint is loaded."""
+
+    def training(self, data: Arrays, world: World, say: Callable[[str], None]) -> Arrays:
+        """What is trained on, of the training split's samples. All processes call it together."""
+        return data
 
     @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -106,14 +132,14 @@ class Task(ABC):
         """From ``state_dict()`` of the same task."""
 
 
-def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices (train, evaluation) with ``share`` of every class (rounded) in the evaluation split."""
+def stratified_split(labels: Tensor, share: float, seed: int, least: int = 0) -> tuple[Tensor, Tensor]:
+    """Indices (train, evaluation) with ``share`` of every class (rounded, and ``least`` at least) in the evaluation split."""
     generator = torch.Generator().manual_seed(seed)
     held_out = []
     for label in torch.unique(labels):
         members = torch.nonzero(labels == label).flatten()
         order = members[torch.randperm(len(members), generator=generator)]
-        held_out.append(order[: round(len(members) * share)])
+        held_out.append(order[: max(least, round(len(members) * share))])
     evaluation = torch.cat(held_out).sort().values
     mask = torch.ones(len(labels), dtype=torch.bool)
     mask[evaluation] = False

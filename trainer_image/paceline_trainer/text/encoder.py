@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from paceline_trainer.distillation import BATCH, together
+from paceline_trainer.loaded import ModelError
+from paceline_trainer.recipes import LAYERS
+from paceline_trainer.starting import evenly
 from paceline_trainer.text.datasets import package_folder
 from paceline_trainer.text.tokens import PADDING, lengths, trimmed
 
@@ -20,18 +23,28 @@ def folder() -> Path:
     return package_folder(PACKAGE) / "model"
 
 
-def pretrained(dropout: float = 0.0) -> nn.Module:
+def pretrained(dropout: float = 0.0, layers: int = LAYERS) -> nn.Module:
     """transformers' BertModel with MiniLM's weights: 6 layers, 384 features, 12 heads. Nothing is fetched.
 
-    ``dropout`` is of hidden states and attention. Without the pooler: its parameters would have no gradient, which DDP
-    waits for.
+    Of fewer ``layers``, those that keep() takes. ``dropout`` is of hidden states and attention. Without the pooler: its
+    parameters would have no gradient, which DDP waits for.
     """
     from transformers import AutoModel, logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # else it says at length that the pooler's weights are not used
     options: dict[str, Any] = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     found = AutoModel.from_pretrained(folder(), add_pooling_layer=False, local_files_only=True, **options)
+    keep(found, layers)
     return cast("nn.Module", found)
+
+
+def keep(backbone: Any, layers: int) -> None:
+    """So many of a BertModel's layers, at even distances, in place. Raises ModelError where it has fewer."""
+    has = len(backbone.encoder.layer)
+    if layers > has:
+        raise ModelError(f"layers: {layers} cannot be taken of a model with {has}: set layers to {has}")
+    backbone.encoder.layer = nn.ModuleList(backbone.encoder.layer[i] for i in evenly(layers, has))
+    backbone.config.num_hidden_layers = layers
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
@@ -63,30 +76,26 @@ class Head(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """Token ids (B, T), padded with 0, or features (B, H) that the encoder has made of them -> logits (B, classes)."""
+    """Token ids (B, T), padded with 0, or features (B, H) that the encoder has made of them -> logits (B, classes).
+
+    With ``tells`` these features come behind the logits while it trains: (B, classes + H).
+    """
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, self.head, self.tells = encoder, head, False
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.tells and self.training:
+            return self.told(x)
         return cast("Tensor", self.head(x if x.is_floating_point() else self.encoder(x)))
 
+    def told(self, ids: Tensor) -> Tensor:
+        """Token ids (B, T) -> logits and features (B, classes + H)."""
+        features = self.encoder(ids)
+        return torch.cat([self.head(features), features], 1)
 
-@torch.no_grad()
-def features(encoder: Encoder, ids: Tensor, device: torch.device, batch_size: int = 64) -> Tensor:
-    """Features (N, H) of token ids (N, T) on the CPU, in every process; each computes a part of the batches.
 
-    Texts of similar length are computed together. All processes of the default group call it together, if there is one; which
-    texts share a batch does not depend on their number, so the features are the same bit by bit.
-    """
-    rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    encoder = encoder.to(device).eval()
-    batches = torch.split(lengths(ids).argsort(stable=True), batch_size)
-    mine = [(batch, encoder(ids[batch].to(device))) for batch in batches[rank::size]]
-    found = torch.zeros(len(ids), FEATURES, device=device)
-    for batch, part in mine:
-        found[batch.to(device)] = part
-    if size > 1:
-        dist.all_reduce(found)  # every row is that of one process, and zeros
-    return found.cpu()
+def features(encoder: Encoder, ids: Tensor, device: torch.device, batch_size: int = BATCH) -> Tensor:
+    """Features (N, H) of token ids (N, T), on the CPU, in every process; each computes a part. All processes call it together."""
+    return together(encoder.to(device).eval(), ids, lengths(ids), FEATURES, device, batch_size)
