@@ -313,9 +313,7 @@ def test_economics_follow_from_what_was_served():
     serving = world.status["report"]["serving"]
     assert serving["usdPerMillionBefore"] == "0.800000"
     assert serving["usdPerMillionAfter"] == "0.200000"
-    assert serving["breakEvenRequests"] == "100000", (
-        "0.06 USD over 0.6 USD a million: the report's own cent is not yet spent"
-    )
+    assert serving["breakEvenRequests"] == "116667", "0.07 USD of seven steps, over 0.6 USD a million"
     assert serving["usdSavedPerMonth"] == "18.00"
     assert any("0.36 USD an hour" in words for words in serving["assumptions"])
 
@@ -326,7 +324,7 @@ def test_economics_without_a_price_say_why():
     assert "no price" in status["report"]["serving"]["assumptions"][0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_whatever_happens_it_ends_and_finished_work_is_not_repeated(data):
     """Looks at any time, operators that forget all but the API's objects, missed gates anywhere."""
@@ -336,12 +334,13 @@ def test_whatever_happens_it_ends_and_finished_work_is_not_repeated(data):
         answers, onGateFail=data.draw(st.sampled_from(["Stop", "KeepBest", "Backoff"])), gates=[DROP, SMALLER]
     )
     for _ in range(200):
-        actions = world.reconcile()
+        for _ in range(data.draw(st.integers(1, 2))):
+            actions = world.reconcile()
+        assert len(world.open) <= 1, "one stage at a time"
         if not actions and not world.open:
             break
-        if world.open and data.draw(st.booleans()):
-            world.end(data.draw(st.sampled_from(world.open)))
-        assert len(world.open) <= 1, "one stage at a time"
+        for child in world.open:
+            world.end(child)
     else:
         raise AssertionError("no end")
     assert world.status["phase"] in ("Succeeded", "Failed")

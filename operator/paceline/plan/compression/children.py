@@ -94,7 +94,7 @@ def budget(job: CompressionJob, left_usd: Decimal | None) -> dict[str, Any] | No
     if whole is None or left_usd is None or whole.on_exceed == "Warn":
         return None
     return {
-        "maxUSD": f"{max(left_usd, Decimal(0)):f}",
+        "maxUSD": f"{max(left_usd, Decimal(0)).normalize():f}",
         "warnAtRatio": "1",
         "onExceed": whole.on_exceed,
         "onForecastExceed": "Ignore",

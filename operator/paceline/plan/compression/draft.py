@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
 
@@ -93,6 +94,12 @@ class CompressionDraft(Writing[CompressionJobStatus, CompressionAction]):
 
     def delete(self, children: list[TrainingJob]) -> None:
         self.actions += [DeleteChild(child.metadata.name, child.metadata.uid) for child in children]
+
+    def forget(self, children: list[TrainingJob]) -> None:
+        """As if they were not there any more."""
+        names = {child.metadata.name for child in children}
+        left = {name: child for name, child in self.seen.children.items() if name not in names}
+        self.seen = replace(self.seen, children=left)
 
     def waiting(self, reason: str, message: str, phase: Phase = Phase.PENDING) -> None:
         for type_ in (c.RUNNING, c.READY):

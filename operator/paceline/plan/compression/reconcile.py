@@ -77,7 +77,9 @@ def _reopen(d: CompressionDraft) -> None:
     for type_ in (c.COMPLETE, c.FAILED):
         d.clear(type_, Reason.RESUMED, "the spec was changed")
     d.set(completion_time=None, verdict=None, artifact=None, last_failure=None)
-    d.delete([x for x in d.seen.children.values() if c.holds(x.status.conditions, c.FAILED)])
+    failed = [child for child in d.seen.children.values() if c.holds(child.status.conditions, c.FAILED)]
+    d.delete(failed)
+    d.forget(failed)
     d.announce("Reopened", "the spec was changed: stages with a result are not done again")
 
 
@@ -178,17 +180,18 @@ def _5_go_through_the_trials(d: CompressionDraft, origin: Origin) -> bool:
         stages = stages_of(d.job.spec.stages, number, layers)
         if trials and stages == trials[-1].pipeline.stages:
             break  # there is nothing weaker
-        pipeline = Pipeline(d.job, origin, stages)
-        if wrong := complaint(pipeline, origin, d.seen):
-            _end(d, good=False, reason=Reason.INVALID_STAGE, message=wrong)
-            return True
-        trials.append(walk(d.job, pipeline, number, d.seen.children))
+        trials.append(walk(d.job, Pipeline(d.job, origin, stages), number, d.seen.children))
         if not trials[-1].over or trials[-1].passed:
             break
     last = trials[-1]
     _tell_of_missed_gates(d, trials)
     d.set(trial=last.number, report=_report(d, trials))
     if last.owed is not None:
+        # All stages are looked at before anything is made, and is paid for.
+        new = last.owed.name not in d.seen.children
+        if new and (wrong := complaint(last.pipeline, origin, d.seen)):
+            _end(d, good=False, reason=Reason.INVALID_STAGE, message=wrong)
+            return True
         _work(d, origin, trials, last.owed, extra=2)
         return True
     return _conclude(d, origin, trials, outcome(d.job, trials, d.seen.children))
