@@ -32,10 +32,8 @@ def save(
     ``state``: weights by name, contiguous, on the CPU; ``pictures``: PNG by file name. An earlier result in the same place is
     replaced. Raises OSError where the disk is full or read-only.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     # Not save_file(): the file it makes has mode 0600, which hides the model from a pod of another user.
     weights = serialized(state)
-    _partial(folder, WEIGHTS).write_bytes(weights)
     manifest = {
         "format": "safetensors",
         "weights": WEIGHTS,
@@ -45,13 +43,23 @@ def save(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     }
-    _partial(folder, MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    _partial(folder, REPORT_JSON).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    _partial(folder, REPORT_MD).write_text(markdown(manifest, report, pictures), encoding="utf-8")
-    for name, picture in pictures.items():
-        _partial(folder, name).write_bytes(picture)
-    _publish(folder, (WEIGHTS, REPORT_JSON, REPORT_MD, *pictures, MANIFEST))
+    files = {
+        WEIGHTS: weights,
+        REPORT_JSON: (json.dumps(report, indent=2) + "\n").encode(),
+        REPORT_MD: markdown(manifest, report, pictures).encode(),
+        **pictures,
+    }
+    write(folder, files, manifest)
     return manifest
+
+
+def write(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    """Writes all of these files into the folder, and the manifest last. Raises OSError as ``save`` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = (json.dumps(manifest, indent=2) + "\n").encode()
+    for name, content in {**files, MANIFEST: text}.items():
+        _partial(folder, name).write_bytes(content)
+    _publish(folder, (*files, MANIFEST))
 
 
 def _partial(folder: Path, name: str) -> Path:

@@ -30,7 +30,7 @@ HEARTBEAT_SECONDS = 15.0
 # Of a run that is told to stop: it has little time.
 LAST_REPORT_SECONDS = 3.0
 
-Activity = Literal["loading", "training", "evaluating", "checkpointing"]
+Activity = Literal["loading", "training", "evaluating", "checkpointing", "compressing", "measuring", "serving"]
 
 
 def payload(
@@ -42,9 +42,9 @@ def payload(
     activity: Activity = "training",
     checkpoint: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The body of a report. ``model``: path, format, sha256 and metrics of what the run left behind. ``checkpoint``: step, time,
-    sizeBytes, path, verified and saveSeconds of the newest, resumedFromStep and restoreSeconds, and error where the latest save
-    failed."""
+    """The body of a report. ``model``: path, format, sha256 and metrics of what the run left behind, and
+    environment (texts by name) where figures hold under these conditions only. ``checkpoint``: step, time, sizeBytes, path,
+    verified and saveSeconds of the newest, resumedFromStep and restoreSeconds, and error where the latest save failed."""
     status: dict[str, Any] = {
         "lastUpdatedTime": _now(),
         "activity": activity,
@@ -56,6 +56,8 @@ def payload(
     if model is not None:
         figures = [{"name": name, "value": _text(value)} for name, value in model.get("metrics", {}).items()]
         status["model"] = {**model, "metrics": figures}
+        if "environment" in model:
+            status["model"]["environment"] = {name: str(text) for name, text in model["environment"].items()}
     if checkpoint:
         status["checkpoint"] = dict(checkpoint)
     return {"trainerStatus": status}
