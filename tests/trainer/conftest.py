@@ -86,6 +86,19 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
+@pytest.fixture(scope="session")
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What distilled_losses.py writes, by the number of processes; each is run once (10 to 30 s)."""
+    results: dict[int, dict[str, Any]] = {}
+
+    def get(processes: int) -> dict[str, Any]:
+        if processes not in results:
+            results[processes] = written_by("distilled_losses.py", processes, tmp_path_factory.mktemp("distilled"))
+        return results[processes]
+
+    return get
+
+
 @pytest.fixture
 def operator(tmp_path) -> Iterator[tuple[dict[str, str], list[dict[str, Any]]]]:
     """(environment, reports): who listens to progress."""

@@ -1,14 +1,14 @@
 """A model that a run has left is loaded again, or it is said why not."""
 
-import dataclasses
 import json
 
 import pytest
 import torch
 
-from paceline_trainer import artifact, recipes
+from paceline_trainer import recipes
 from paceline_trainer.loaded import ModelError, fit, load
 from paceline_trainer.recipes.image_classification import Cnn
+from tests.trainer.models import leave
 
 
 @pytest.fixture
@@ -16,11 +16,7 @@ def folder(tmp_path):
     torch.manual_seed(1)
     params = recipes.ImageClassification(width=4)
     model = recipes.load("image-classification")(params).model()
-    facts = {"recipe": "image-classification", "params": dataclasses.asdict(params), "dataset": "none", "metrics": {}}
-    facts |= {"world_size": 1, "seconds": 0.0}
-    report = {"evaluation": {"loss": 0.5}, "samples": 1, "loss_by_epoch": [0.5]}
-    artifact.save(tmp_path / "model", model.state_dict(), facts, report)
-    return tmp_path / "model"
+    return leave(tmp_path / "model", "image-classification", params, model)
 
 
 def change(folder, **facts):

@@ -27,6 +27,11 @@ def weights(params: recipes.Classification) -> dict[str, Tensor]:
 
 def give(model: nn.Module, found: Mapping[str, Tensor], folder: str) -> None:
     """Raises ModelError where ``model`` cannot have these weights."""
+    if differ := sorted(found.keys() ^ model.state_dict().keys()):
+        raise ModelError(
+            f"start_from: the model in {folder} has other layers than this run's ({differ[0]}, for one): "
+            "set the parameters that it was made with, such as tuning"
+        )
     try:
         fit(model, dict(found))
     except RuntimeError as error:
