@@ -76,9 +76,10 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 .PHONY: crds locks chart-readme dashboards generated verify-generated
 generated: crds locks chart-readme dashboards ## Write every generated file
 
-crds: env ## CRDs and recipe schemas from the types
+crds: env ## CRDs, and schemas of recipes and compression methods, from the types
 	@mkdir -p crds charts/paceline/files/crds
 	$(BIN)/python -m paceline_trainer.schemas > operator/paceline/api/recipes.json
+	$(BIN)/python -m paceline_trainer.schemas --methods > operator/paceline/api/methods.json
 	for kind in trainingjobs compressionjobs; do $(BIN)/paceline crds $$kind > crds/paceline.dev_$$kind.yaml; done
 	cp crds/*.yaml charts/paceline/files/crds/
 	cp operator/paceline/cost/price-book.csv charts/paceline/files/
@@ -97,7 +98,7 @@ locks: env ## The images' locked requirements from uv.lock
 
 verify-generated: ## Fails where a generated file differs from what its generator writes
 	@before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
-	files="uv.lock crds operator/paceline/api/recipes.json operator/requirements.lock trainer_image/requirements.lock charts/paceline/files charts/paceline/README.md"; \
+	files="uv.lock crds operator/paceline/api/recipes.json operator/paceline/api/methods.json operator/requirements.lock trainer_image/requirements.lock charts/paceline/files charts/paceline/README.md"; \
 	tar -cf - $$files | tar -xf - -C "$$before"; \
 	$(MAKE) -s generated; \
 	for f in $$files; do diff -ru "$$before/$$f" "$$f" || { echo "$$f was not up to date: commit what 'make generated' wrote"; exit 1; }; done

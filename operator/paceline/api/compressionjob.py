@@ -123,11 +123,11 @@ class Gate(ApiModel):
 class Measure(ApiModel):
     """How size, speed and score are measured; gains hold for these settings only, and the report names them."""
 
-    batch: int = Field(default=1, ge=1, le=4096, description="Samples of one call.")
+    batch: int = Field(default=1, ge=1, le=1024, description="Samples of one call.")
     threads: int = Field(default=1, ge=1, le=256, description="Threads of the runtime.")
     device: Literal["cpu"] = Field(default="cpu", description="What it runs on.")
     runs: int = Field(default=200, ge=200, le=100_000, description="Timed calls of each model, interleaved.")
-    tokens: int = Field(default=32, ge=1, le=4096, description="Length of the texts, of a text model.")
+    tokens: int = Field(default=32, ge=2, le=512, description="Length of the texts, of a text model.")
 
 
 class Serving(ApiModel):
