@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +10,7 @@ import urllib.request
 import pytest
 
 from paceline.plan.urgency import PATIENCE_SECONDS
+from tests.cluster.reporting import Reporter, token
 from tests.kube import apply, get, job, kubectl, patch, pods, quiet, status, wait, wait_phase
 
 SOON = {"kwok.paceline.dev/complete-after": "2s"}
@@ -87,35 +86,6 @@ def test_metrics_and_probes(operator, namespace):
 
 
 # -- progress --------------------------------------------------------------------------------------------------------
-
-
-def token(pod, namespace, audience):
-    """A token as the kubelet projects it: for an audience, bound to a pod."""
-    bound = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
-    request = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"audiences": [audience], "expirationSeconds": 3600, "boundObjectRef": bound},
-    }
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
-    return json.loads(kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(request)))["status"]["token"]
-
-
-class Reporter:
-    def __init__(self, operator, tls, namespace):
-        self._base = f"https://localhost:{operator.progress_port}/v1alpha1/namespaces/{namespace}/trainingjobs"
-        self._context = ssl.create_default_context(cafile=tls / "ca.crt")
-
-    def post(self, name, bearer, body):
-        """(HTTP status, answer)."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        request = urllib.request.Request(f"{self._base}/{name}/progress", data, headers, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=10, context=self._context) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
 
 
 @pytest.fixture

@@ -165,6 +165,17 @@ def test_a_result_that_was_not_heard_is_asked_for_again():
     assert world.made[:2] == ["source", "source"]
 
 
+def test_a_result_that_is_never_heard_is_not_asked_for_for_ever():
+    world = World()
+    for _ in range(20):
+        world.reconcile()
+        for child in world.open:
+            world.end(child, model=None)
+    assert world.made == ["source"] * 4
+    assert world.status["phase"] == "Failed"
+    assert "can pods reach the operator?" in world.status["message"]
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

@@ -86,6 +86,10 @@ COMPRESSION_SPEC_RULES = [
         "self.onGateFail == 'Stop' || (has(self.gates) && size(self.gates) > 0)",
         "onGateFail needs gates: without any, none can fail",
     ),
+    cel(
+        "!has(self.cost) || !has(self.cost.stopWhen)",
+        "cost.stopWhen is of TrainingJobs: a compression ends by its gates",
+    ),
     unchanged("source"),
     unchanged("output"),
 ]

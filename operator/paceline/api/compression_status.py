@@ -138,6 +138,7 @@ class CompressionProgress(ApiModel):
 
     percent: str | None = Field(default=None, max_length=16, description="Percent of the trial's steps.")
     training_job: str | None = Field(default=None, max_length=63, description="The TrainingJob that runs now.")
+    asked_again: int = Field(default=0, description="How often it was made again, as its result was not heard.")
 
 
 class Summary(ApiModel):

@@ -35,6 +35,8 @@ from paceline.plan.compression.walk import Walked, summary, walk
 # How long a TrainingJob that the API server refused is left alone before it is tried again.
 REFUSED_RETRY_SECONDS = 30
 ALL_LAYERS = 6
+# How often a result that was not heard is asked for.
+ASKED_AGAIN = 3
 
 
 def plan(job: CompressionJob, seen: Seen, now: float) -> CompressionPlan:
@@ -237,9 +239,11 @@ def _work(d: CompressionDraft, origin: Origin, trials: Sequence[Walked], step: S
     whole = len(walked.steps) + 2
     done = walked.done if walked.owed is not None else whole - 1 - extra
     percent = 100 * (done + _share(child)) / whole
+    before = d.status.progress
+    again = before.asked_again if before and before.training_job == step.name else 0
     d.set(
         stage=step.stage,
-        progress=CompressionProgress(percent=f"{min(percent, 99.9):.1f}", training_job=step.name),
+        progress=CompressionProgress(percent=f"{min(percent, 99.9):.1f}", training_job=step.name, asked_again=again),
         start_time=d.status.start_time or at(d.now),
     )
     words = f"stage {step.stage}" + (f", trial {walked.number}" if walked.number > 1 else "")
@@ -257,10 +261,7 @@ def _work(d: CompressionDraft, origin: Origin, trials: Sequence[Walked], step: S
     if _failed(d, child, step):
         return
     if c.holds(child.status.conditions, c.COMPLETE):
-        # It has ended without a word of what it found: the operator was not there to hear it. What it left is still there, so
-        # that a second one only has to say so.
-        d.delete([child])
-        d.announce("ResultLost", f"tj/{step.name} has ended and its result was not heard: asking again", warning=True)
+        _ask_again(d, child, step, again)
         return
     d.suspend([child], suspended=False)
     d.keep_within_budget(child)
@@ -268,6 +269,21 @@ def _work(d: CompressionDraft, origin: Origin, trials: Sequence[Walked], step: S
     d.condition(c.READY, True, Reason.STAGE_RUNNING, words)
     phase = child.status.phase or Phase.PENDING
     d.say(Phase.RUNNING, f"{words}: tj/{step.name} is {phase}")
+
+
+def _ask_again(d: CompressionDraft, child: TrainingJob, step: Step, times: int) -> None:
+    """It has ended without a word of what it found: no operator was there to hear it. What it left is still there, so that a
+    second one only has to say so."""
+    if times >= ASKED_AGAIN:
+        words = (
+            f"tj/{step.name} has ended {times + 1} times and its result was never heard: can pods reach the operator?"
+        )
+        _end(d, good=False, reason=Reason.STAGE_FAILED, message=words)
+        return
+    d.delete([child])
+    assert d.status.progress is not None
+    d.set(progress=d.status.progress.model_copy(update={"asked_again": times + 1}))
+    d.announce("ResultLost", f"tj/{step.name} has ended and its result was not heard: asking again", warning=True)
 
 
 def _share(child: TrainingJob | None) -> float:
