@@ -91,7 +91,7 @@ def test_a_pipeline_that_makes_no_sense_is_refused_with_the_reason(namespace, sp
 
 
 def status(namespace):
-    return get("cj", "small", namespace).get("status", {})
+    return get("cpj", "small", namespace).get("status", {})
 
 
 def stages(namespace):
@@ -144,7 +144,7 @@ def test_from_a_source_that_comes_later_to_an_artifact(operator, tls, namespace)
     apply(compression(namespace))
     waiting = wait("it waits for its source", lambda: condition(status(namespace), "SourceReady"))
     assert (waiting["status"], waiting["reason"]) == ("False", "SourceNotFound")
-    assert kubectl("get", "cj", "small", "-n", namespace).splitlines()[1].split()[1] == "Pending"
+    assert kubectl("get", "cpj", "small", "-n", namespace).splitlines()[1].split()[1] == "Pending"
     apply(source(namespace))
     answers = Answers(operator, tls, namespace, **QUARTER)
     answers.until("it trains", lambda: "recover" in stages(namespace).values())
@@ -156,14 +156,14 @@ def test_from_a_source_that_comes_later_to_an_artifact(operator, tls, namespace)
     assert sorted(stages(namespace).values()) == [
         "export", "int8", "prune", "recover", "recover", "report", "source",
     ]  # fmt: skip
-    header, row = (line.split() for line in kubectl("get", "cj", "small", "-n", namespace).splitlines())
+    header, row = (line.split() for line in kubectl("get", "cpj", "small", "-n", namespace).splitlines())
     assert header == ["NAME", "PHASE", "STAGE", "VERDICT", "SIZE", "SPEEDUP", "SCORE", "COST", "AGE"]
     assert row[1:9] == ["Succeeded", "report", "Accepted", "4.0:1", "4.00x", "0.9900", ">", "0.9900"]
     told = [e["reason"] for e in get("events", namespace=namespace) if e["involvedObject"]["kind"] == "CompressionJob"]
     assert "Accepted" in told
     owned = get("tj", namespace=namespace, selector="paceline.dev/compression-name=small")
     assert {tj["metadata"]["ownerReferences"][0]["kind"] for tj in owned} == {"CompressionJob"}
-    kubectl("delete", "cj", "small", "-n", namespace)
+    kubectl("delete", "cpj", "small", "-n", namespace)
     wait("its TrainingJobs go with it", lambda: not stages(namespace))
     assert get("tj", "digits", namespace), "the source stays"
 
@@ -172,16 +172,16 @@ def test_suspended_changed_and_gone(operator, tls, namespace):
     apply(source(namespace), compression(namespace, ttlSecondsAfterFinished=5))
     answers = Answers(operator, tls, namespace, **QUARTER)
     answers.until("a stage runs", lambda: "prune" in stages(namespace).values())
-    kubectl("patch", "cj", "small", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
+    kubectl("patch", "cpj", "small", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
     wait("it is suspended", lambda: status(namespace).get("phase") == "Suspended")
     made = stages(namespace)
     assert all(tj["spec"].get("suspend") or condition(tj["status"], "Complete") for tj in get("tj", namespace=namespace)
                if tj["metadata"]["name"] in made)  # fmt: skip
     changed = {"suspend": False, "stages": [PRUNE, INT8]}
-    kubectl("patch", "cj", "small", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": changed}))
+    kubectl("patch", "cpj", "small", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": changed}))
     answers.until("it goes on", lambda: "int8" in stages(namespace).values())
     assert set(made) <= set(stages(namespace)), "what was finished is not made again"
-    answers.until("it is gone, some time after its end", lambda: not get("cj", namespace=namespace))
+    answers.until("it is gone, some time after its end", lambda: not get("cpj", namespace=namespace))
 
 
 def test_an_operator_may_be_told_what_it_may_not_make(operator, tls, namespace):

@@ -35,7 +35,7 @@ def test_help_names_every_command():
 def test_crds_are_yaml():
     named = [each["metadata"]["name"] for each in yaml.safe_load_all(run("crds").output)]
     assert named == ["trainingjobs.paceline.dev", "compressionjobs.paceline.dev"]
-    assert yaml.safe_load(run("crds", "compressionjobs").output)["spec"]["names"]["shortNames"] == ["cj"]
+    assert yaml.safe_load(run("crds", "compressionjobs").output)["spec"]["names"]["shortNames"] == ["cpj"]
     assert run("crds", "pods").exit_code == 2
 
 

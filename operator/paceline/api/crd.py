@@ -79,7 +79,7 @@ def compression_job_crd() -> dict[str, Any]:
     return _crd(
         COMPRESSION_KIND,
         COMPRESSION_PLURAL,
-        "cj",
+        "cpj",
         "A CompressionJob prunes, distils and quantizes a trained model, holds stages to their gates, and says what it is worth.",
         (CompressionJobSpec, COMPRESSION_SPEC_RULES),
         CompressionJobStatus,
