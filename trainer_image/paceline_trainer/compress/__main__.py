@@ -25,10 +25,10 @@ def main() -> None:
     parser.add_argument("--request", required=True, metavar="JSON", help="what to do (docs/compression.md)")
     try:
         request = parsed(parser.parse_args().request)
-        if os.environ.get("WORLD_SIZE", "1") != "1":
-            raise ParamError(f"WORLD_SIZE: a compression runs in one process, not in {os.environ['WORLD_SIZE']}")
     except ParamError as error:
         _refuse(error)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        _refuse(ParamError(f"WORLD_SIZE: a compression runs in one process, not in {os.environ['WORLD_SIZE']}"))
     Termination().install()
     from torch.distributed.elastic.multiprocessing.errors import (
         record,

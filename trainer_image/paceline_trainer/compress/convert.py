@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def convert(request: Stage, loaded: Loaded, data: Data, work: Path, say: Callabl
     return Converted(Candidate(onnx, len(content), counts, reached), "onnx", {ONNX_FILE: content})
 
 
-def _by_torchao(request: Stage, model: nn.Module, counts: dict[str, float], say: Callable[[str], None]) -> Converted:
+def _by_torchao(request: Stage, model: nn.Module, counts: Mapping[str, float], say: Callable[[str], None]) -> Converted:
     params = request.params
     scheme = (
         weight_only.qat(params.scheme)

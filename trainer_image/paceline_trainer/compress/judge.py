@@ -150,7 +150,11 @@ def summary(metrics: Mapping[str, float], runtime: str, source: Source, measure:
             _megabytes(metrics["sizeBytes"]),
             _milliseconds(metrics["latencyP50"]),
             _milliseconds(metrics["latencyP95"]),
-            speed(metrics["latencyP50"], metrics["baselineLatencyP50"]),
+            speed(
+                metrics["latencyP50"],
+                metrics["baselineLatencyP50"],
+                max(metrics["latencyP50Spread"], metrics["baselineLatencyP50Spread"]),
+            ),
             f"{metrics['accuracy']:.4f} ± {metrics['accuracyStandardError']:.4f}",
         ),
     ]
@@ -165,9 +169,10 @@ def summary(metrics: Mapping[str, float], runtime: str, source: Source, measure:
     return "\n".join(lines)
 
 
-def speed(latency: float, baseline: float) -> str:
-    """In words; both in the same unit."""
-    return f"{baseline / latency:.2f} times faster" if latency <= baseline else f"{latency / baseline:.2f} times slower"
+def speed(latency: float, baseline: float, spread: float) -> str:
+    """In words; all in the same unit. ``spread``: how far rounds of the same model are apart."""
+    words = f"{baseline / latency:.2f}× faster" if latency <= baseline else f"{latency / baseline:.2f}× slower"
+    return f"{words}, within the spread" if abs(latency - baseline) <= spread else words
 
 
 def _megabytes(size: float) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 ROUNDS = 8
-# Runs of each model that are not timed: before all, where a runtime allocates and plans; and at each turn, where caches are another's.
+# Runs of each model that are not timed: first of all, where a runtime allocates and plans, and at each turn, where caches are
+# another's.
 WARM_UP, TURN = 20, 3
 
 

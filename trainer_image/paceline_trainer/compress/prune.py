@@ -129,7 +129,7 @@ def _remove(
         if taylor:
             module.zero_grad()
             for loss in losses(module):
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
         pruner.step()
     module.zero_grad()
 
@@ -160,16 +160,16 @@ def unstructured(
         # Rows that are no multiple of four (a first convolution's) cannot have the pattern.
         layers = [layer for layer in layers if layer.weight[0].numel() % 4 == 0]
         for layer in layers:
-            prune.custom_from_mask(layer, "weight", two_of_four(layer.weight))
+            prune.custom_from_mask(layer, "weight", two_of_four(layer.weight))  # type: ignore[no-untyped-call]
     elif params.scope == "global":
         prune.global_unstructured(
             [(layer, "weight") for layer in layers], pruning_method=prune.L1Unstructured, amount=sparsity
         )
     else:
         for layer in layers:
-            prune.l1_unstructured(layer, "weight", amount=sparsity)
+            prune.l1_unstructured(layer, "weight", amount=sparsity)  # type: ignore[no-untyped-call]
     for layer in layers:
-        prune.remove(layer, "weight")
+        prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
     found = zeros(layers)
     say(
         f"{found:.2%} of the weights of {len(layers)} layers are zero; no runtime here skips them, so nothing is faster"
@@ -179,7 +179,7 @@ def unstructured(
 
 def two_of_four(weight: Tensor) -> Tensor:
     """1 for the two largest of each four neighbours of a row's weights, else 0; of the weight's shape (rows, …)."""
-    groups = weight.detach().abs().flatten(1).unflatten(1, (-1, 4))
+    groups = weight.detach().abs().reshape(len(weight), -1, 4)
     return torch.zeros_like(groups).scatter_(2, groups.topk(2, dim=2).indices, 1).reshape(weight.shape)
 
 

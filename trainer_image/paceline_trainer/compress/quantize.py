@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch import Tensor
 from paceline_trainer.compress.graph import INPUT
 from paceline_trainer.compress.methods import QuantizeDynamic, QuantizeStatic
 
-# Of a text model only these: what is added to attention where there is padding is -3.4e38, which no eight bits hold beside scores.
+# Of a text model only these: what is added to attention where there is padding is -3.4e38, and no eight bits hold it beside
+# scores.
 TEXT_OPERATORS = ["Gather", "MatMul", "Gemm"]
 
 
@@ -25,8 +27,7 @@ def dynamic(plain: Path, target: Path, params: QuantizeDynamic) -> None:
 
 
 def static(plain: Path, target: Path, params: QuantizeStatic, batches: Sequence[Tensor], *, texts: bool) -> None:
-    """``batches`` of training inputs, none of which is seen at the same time as another: a histogram of all of them together would
-    hold every activation in memory."""
+    """``batches`` of training inputs, which are looked at one by one: all of them together would hold every activation in memory."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -78,11 +79,12 @@ def _reader(batches: Sequence[Tensor]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without its advice on preprocessing, which is done where it helps."""
+    """Without its prints, and its advice on preprocessing, which is done where it helps."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger.setLevel(level)

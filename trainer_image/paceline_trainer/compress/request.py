@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,11 @@ def parsed(text: str) -> Stage | Export | Publish:
         raise ParamError(f"--request is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ParamError("--request must be a JSON object")
-    readers = {"stage": _stage, "export": _export, "publish": _publish}
+    readers: dict[str, Callable[[dict[str, Any]], Stage | Export | Publish]] = {
+        "stage": _stage,
+        "export": _export,
+        "publish": _publish,
+    }
     do = values.pop("do", None)
     if not isinstance(do, str) or do not in readers:
         raise ParamError(f"do: must be one of {', '.join(readers)}, not {do!r}")

@@ -23,7 +23,7 @@ FEWEST_TOKENS = 2
 def logits(
     runtime: Runtime, arrays: Arrays, progress: Callable[[float, float], None] = lambda done, total: None
 ) -> Tensor:
-    """(N, classes) in the split's order. Texts of similar length are computed together, without padding that none of them needs."""
+    """(N, classes) in the split's order. Texts of similar length are computed together, without padding that none needs."""
     texts = not arrays.inputs.is_floating_point()
     order = lengths(arrays.inputs).argsort(stable=True) if texts else torch.arange(len(arrays))
     found: dict[int, Tensor] = {}

@@ -61,8 +61,8 @@ def _made(request: Stage, asked: dict[str, Any], work: Path, telling: Telling) -
     torch.set_num_threads(request.measure.threads)
     telling.step("loading", "loading the models and their data", 0, 5)
     loaded, original = float_model(request.input), float_model(request.source)
-    same_data(original, loaded)
-    data = data_of(original)
+    same_data(original, loaded.task.dataset)
+    data = data_of(original.recipe, original.params)
     telling.step("compressing", "exporting the uncompressed model", 5, 15)
     source = source_of(request.source, original, data, work, request.measure)
     began = time.monotonic()
@@ -98,7 +98,7 @@ def _written(output: Path, loaded: Loaded, converted: Converted, facts: dict[str
         manifest = artifact.save(output, state, facts, report)
         kept = {artifact.WEIGHTS}
     else:
-        (name, content), *_ = converted.files.items()
+        (name,) = converted.files
         files = listed(converted.files)
         parameters = facts["metrics"]["parameters"]
         manifest = {**facts, "weights": name, **files[name], "files": files, "parameters": parameters}

@@ -51,23 +51,22 @@ def float_model(folder: Path) -> Loaded:
     return load(folder)
 
 
-def data_of(loaded: Loaded) -> Data:
-    """Raises CompressionError where the model is no classifier."""
-    if isinstance(loaded.params, recipes.TextClassification) and loaded.params.tuning == "frozen":
+def data_of(recipe: str, params: recipes.Training) -> Data:
+    """Raises CompressionError where the recipe's model is no classifier."""
+    if isinstance(params, recipes.TextClassification) and params.tuning == "frozen":
         # Its splits are features that were computed once; what is served reads token ids, as the others do.
-        task = recipes.load(loaded.recipe)(dataclasses.replace(loaded.params, tuning="full"))
-    else:
-        task = loaded.task
+        params = dataclasses.replace(params, tuning="full")
+    task = recipes.load(recipe)(params)
     if not task.classes:
-        raise CompressionError(f"a model of {loaded.recipe} cannot be compressed: it is no classifier")
+        raise CompressionError(f"a model of {recipe} cannot be compressed: it is no classifier")
     return Data(task, *task.splits())
 
 
-def same_data(source: Loaded, other: Loaded) -> None:
-    """Raises CompressionError where the two models cannot be compared."""
-    if source.task.dataset != other.task.dataset:
+def same_data(source: Loaded, dataset: str) -> None:
+    """Raises CompressionError where a model of this data set cannot be compared with the source."""
+    if source.task.dataset != dataset:
         raise CompressionError(
-            f"input: it was trained on {other.task.dataset}, the source on {source.task.dataset}: take models of one data set"
+            f"input: it was trained on {dataset}, the source on {source.task.dataset}: take models of one data set"
         )
 
 

@@ -49,7 +49,8 @@ def int4_weight(group: int) -> Any:
     from torchao.quantization import IntxWeightOnlyConfig
     from torchao.quantization.granularity import PerAxis, PerGroup
 
-    return IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(group) if group else PerAxis(0))
+    four = torch.int4  # type: ignore[attr-defined]  # it is there, untold
+    return IntxWeightOnlyConfig(weight_dtype=four, granularity=PerGroup(group) if group else PerAxis(0))
 
 
 def int8_dynamic(group: int) -> Any:
@@ -66,7 +67,7 @@ CONFIGS = {"int8-weight": int8_weight, "int4-weight": int4_weight, "int8-dynamic
 
 
 def quantize(model: nn.Module, scheme: Scheme) -> list[str]:
-    """Quantizes the linear layers of ``model``, in place; their names. Raises CompressionError where there is none to quantize."""
+    """Quantizes the linear layers of ``model``, in place; their names. Raises CompressionError where none can be."""
     names = [
         name
         for name, layer in model.named_modules()
