@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from models import images, leave
+from text_losses import PARAMS, FewTexts
 
 from paceline_trainer.distributed import World
 from paceline_trainer.distributed import world as open_world
@@ -21,10 +23,8 @@ from paceline_trainer.loop import begin, total_steps, train
 from paceline_trainer.recipes import ImageClassification, Training
 from paceline_trainer.recipes.image_classification import ImageClassificationTask
 from paceline_trainer.task import Arrays, Task
-from tests.trainer.models import images, leave
-from tests.trainer.text_losses import PARAMS, FewTexts
 
-STEPS = 6
+STEPS = 4
 IMAGES = ImageClassification(width=4, epochs=1, batch_size=41, seed=3, optimizer="sgd", lr=0.05)
 LAYOUTS: dict[str, dict[str, Any]] = {
     "ddp": {},
@@ -59,7 +59,7 @@ def main() -> None:
             leave(folder / "texts", "topic-classification", PARAMS, FewTexts(PARAMS).model())
             (folder / "more.txt").write_text("shares of a bank fell\n\na striker's two goals\n", encoding="utf-8")
         world.gather(None)
-        taught = {"teacher": str(folder / "images"), "labelled": 0.2, "confidence": 0.2}
+        taught = {"teacher": str(folder / "images"), "labelled": 0.2, "confidence": 0.33}
         zeros = {"start_from": str(folder / "images"), "keep_zeros": True}
         found = {}
         for name, layout in LAYOUTS.items():

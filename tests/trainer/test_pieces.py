@@ -140,7 +140,8 @@ def test_the_page_names_every_parameter_and_its_default(name):
     page = (ROOT / "docs/trainer.md").read_text(encoding="utf-8")
     for param, rule in all_schemas()[name]["properties"].items():
         row = next((line for line in page.splitlines() if line.startswith(f"| `{param}` |")), "")
-        assert f"{json.dumps(rule['default']).strip(chr(34))}" in row.split("|")[2], f"docs/trainer.md: {param}"
+        default = json.dumps(rule["default"]).strip('"') or "(empty)"
+        assert default in row.split("|")[2], f"docs/trainer.md: {param}"
         assert rule["description"].rstrip(".") in row, f"docs/trainer.md: {param}"
 
 

@@ -49,7 +49,7 @@ class UnlabelledError(ValueError):
 def lines(path: Path) -> list[str]:
     """The texts of a file, one a line; empty lines are left out. Raises UnlabelledError."""
     try:
-        found = path.read_text(encoding="utf-8").splitlines()
+        found = path.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows mark UTF-8 by a BOM
     except OSError as error:
         raise UnlabelledError(
             f"unlabelled: {path} cannot be read: {error.strerror}; name a text file that every process can read"
