@@ -28,12 +28,13 @@ def run(*arguments):
 
 def test_help_names_every_command():
     said = run("--help").output
-    for command in ("operator", "crds", "recipes", "watch", "cost", "advise", "version"):
+    for command in ("operator", "crds", "recipes", "methods", "watch", "cost", "advise", "report", "version"):
         assert command in said
 
 
 def test_crds_are_yaml():
-    assert yaml.safe_load(run("crds").output)["metadata"]["name"] == "trainingjobs.paceline.dev"
+    names = [crd["metadata"]["name"] for crd in yaml.safe_load_all(run("crds").output)]
+    assert names == ["trainingjobs.paceline.dev", "compressionjobs.paceline.dev"]
 
 
 def test_recipes_are_listed_and_explained():

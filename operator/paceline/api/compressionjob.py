@@ -100,7 +100,8 @@ class Stage(ApiModel):
     )
     params: dict[str, Any] = Field(
         default={},
-        description="The method's parameters; a stage that trains takes those of the source's recipe, whose values it begins with.",
+        description="The method's parameters; a stage that trains takes those of the source's recipe, whose values it begins "
+        "with.",
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
     nodes: int | None = Field(default=None, ge=1, le=1000, description="Of a stage that trains. Default: spec.nodes.")

@@ -80,7 +80,8 @@ def compression_job_crd() -> dict[str, Any]:
         COMPRESSION_KIND,
         COMPRESSION_PLURAL,
         "cj",
-        "A CompressionJob prunes, distils and quantizes a trained model, holds each stage to its gates, and says what it is worth.",
+        "A CompressionJob prunes, distils and quantizes a trained model, holds each stage to its gates, and says what it is "
+        "worth.",
         (CompressionJobSpec, COMPRESSION_SPEC_RULES),
         CompressionJobStatus,
         COMPRESSION_COLUMNS,

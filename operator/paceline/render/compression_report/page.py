@@ -42,9 +42,10 @@ def html(job: CompressionJob) -> str:
 
 
 def _section(section: Section, drawn: str) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in section.columns)
+    names = "".join(f"<th>{escape(name)}</th>" for name in section.columns)
+    head = f"<tr>{names}</tr>" if any(section.columns) else ""
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in section.rows)
-    table = f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>' if section.columns else ""
+    table = f'<div class="wide"><table>{head}{rows}</table></div>' if section.columns else ""
     notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in section.sentences)
     return f"<h2>{escape(section.title)}</h2>{table}{drawn}{f'<ul>{notes}</ul>' if notes else ''}"
 

@@ -32,7 +32,7 @@ def sections(job: CompressionJob) -> list[Section]:
         stages(job),
         *_some(_scores(job)),
         *_some(gates(job)),
-        *_some(_trials(job)),
+        *_some(trials(job)),
         economics(job),
         _environment(job),
         lineage(job),
@@ -164,7 +164,7 @@ def _scores(job: CompressionJob) -> Section:
     return Section("Further scores", ("Metric", *(each.name for each in found)), rows, told)
 
 
-def _trials(job: CompressionJob) -> Section:
+def trials(job: CompressionJob) -> Section:
     report = report_of(job)
     chosen = {each.trial for each in report.stages if each.name == report.candidate}
     rows = tuple(
