@@ -109,6 +109,7 @@ def test_the_verdict_is_first_then_the_tables_then_what_they_hold_for(paceline, 
     assert "1 distil: layers 2 int8 14.2 MB 1.702 ms 0.8773 accuracy maxDrop 0.01" in found
     assert "Paid for after, requests - 194712" in found
     assert "Training the source cost $12.5082" in found
+    assert "Measured with: device cpu, AMD EPYC 9R14, threads 1, batch 1, torch 2.15.0, onnxruntime 1.32.1." in found
     assert any(line.startswith("Gains hold for these settings only") for line in found)
     assert not any(line.startswith("Unknown:") for line in found), found[-1]
 

@@ -112,6 +112,8 @@ def _notes(job: CompressionJob) -> Iterator[str]:
     yield from sentences.notes_on_stages(job)
     yield from tables.economics(job).sentences
     yield sentences.environment(job)
+    if found := report_of(job).environment:
+        yield f"Measured with: {', '.join(f'{name} {value}' for name, value in found.items())}."
     yield sentences.HOLDS
     if absent := " ".join(sentences.unknowns(job)):
         yield f"Unknown: {absent}"

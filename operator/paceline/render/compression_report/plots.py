@@ -10,7 +10,7 @@ WIDTH, NAME, TEXT, ROW = 380, 96, 96, 24
 PLOT = WIDTH - NAME - TEXT
 HIGH = 230
 # Characters that fit beside a bar.
-LETTERS = 14
+LETTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,8 @@ def pareto(title: str, x_words: str, y_words: str, points: Sequence[Point], *, l
     parts += [
         _text(right, HIGH - 6, f"{x_words} (less is better)", "end"),
         _text(2, 10, f"{y_words} ({'less' if lower_is_better else 'more'} is better)", "start"),
-        _text(left - 5, bottom, f"{min(ys):.4g}", "end"),
-        _text(left - 5, top + 16, f"{max(ys):.4g}", "end"),
-        _text(left, bottom + 14, f"{min(xs):.4g}", "start"),
-        _text(right, bottom + 14, f"{max(xs):.4g}", "end"),
+        *(_text(left - 5, scale(y, ys, bottom, top) + 4, f"{y:.4g}", "end") for y in sorted({min(ys), max(ys)})),
+        *(_text(scale(x, xs, left, right), bottom + 14, f"{x:.4g}", "middle") for x in sorted({min(xs), max(xs)})),
     ]
     return _svg(title, HIGH, parts)
 

@@ -84,7 +84,11 @@ def economics(job: CompressionJob) -> Section:
     if found is None:
         return Section("Serving", (), (), ("Nothing has been served yet: what serving costs is unknown.", *told))
     rows = (
-        (Cell("Requests a second"), _rate(found.requests_per_second_before), _rate(found.requests_per_second_after)),
+        (
+            Cell("Requests a second"),
+            figures.figure(found.requests_per_second_before),
+            figures.figure(found.requests_per_second_after),
+        ),
         (
             Cell("Dollars for a million requests"),
             figures.usd(found.usd_per_million_before),
@@ -186,10 +190,6 @@ def trials(job: CompressionJob) -> Section:
 def _environment(job: CompressionJob) -> Section:
     rows = tuple((Cell(name), Cell(value)) for name, value in report_of(job).environment.items())
     return Section("Environment", ("", "") if rows else (), rows, (sentences.environment(job), sentences.HOLDS))
-
-
-def _rate(text: str | None) -> Cell:
-    return figures.figure(text, "/s")
 
 
 def _saved(found: ServingReport, job: CompressionJob) -> Cell:
