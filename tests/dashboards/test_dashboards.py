@@ -108,6 +108,7 @@ def test_the_grid_is_full_and_nothing_overlaps(name):
 
 def test_dashboards_are_found_by_what_never_changes():
     assert {name: board["uid"] for name, board in BOARDS.items()} == {
+        "compression": "paceline-compression",
         "fleet": "paceline-fleet",
         "job": "paceline-job",
         "operator": "paceline-operator",
@@ -117,6 +118,7 @@ def test_dashboards_are_found_by_what_never_changes():
         assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]), name
     variables = {name: [v["name"] for v in board["templating"]["list"]] for name, board in BOARDS.items()}
     assert variables == {
+        "compression": ["datasource", "namespace", "job"],
         "fleet": ["datasource", "namespace"],
         "job": ["datasource", "namespace", "job"],
         "operator": ["datasource"],

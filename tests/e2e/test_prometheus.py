@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from paceline.controller.series import compression
 from tests.e2e.conftest import SYSTEM
 from tests.e2e.prometheus import ADDRESS, GPU, RULES, SCRAPE_SECONDS, Prometheus, prometheus
 from tests.kube import Json, apply, kubectl, pods, status, wait, wait_phase
@@ -30,6 +31,7 @@ CAPACITY = {"n1": "spot", "n2": "on-demand"}
 ABSENT = {
     "paceline_job_mfu_ratio": "the program knows no peak of a processor, and there are no GPUs",
     "paceline_job_tokens_total": "images and tables have no tokens",
+    **{family.name: "nothing is compressed here" for family in compression.FAMILIES},
 }
 RECORDS = {
     rule["record"]: rule["expr"]

@@ -28,7 +28,7 @@ def run(*arguments):
 
 def test_help_names_every_command():
     said = run("--help").output
-    for command in ("operator", "crds", "recipes", "watch", "cost", "advise", "version"):
+    for command in ("operator", "crds", "recipes", "methods", "watch", "cost", "advise", "report", "version"):
         assert command in said
 
 

@@ -6,12 +6,13 @@ import json
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from tools.dashboards.compression import compression
 from tools.dashboards.fleet import fleet
 from tools.dashboards.job import job
 from tools.dashboards.operation import operation
 from tools.dashboards.reading import FOLDER
 
-BOARDS = {"fleet": fleet, "job": job, "operator": operation}
+BOARDS = {"compression": compression, "fleet": fleet, "job": job, "operator": operation}
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)

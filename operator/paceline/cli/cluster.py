@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from paceline.api import GROUP, PLURAL, VERSION
+from paceline.api import COMPRESSION_KIND, COMPRESSION_PLURAL, GROUP, KIND, PLURAL, VERSION
 
 PAGE = 500
 TIMEOUT_SECONDS = 30
@@ -72,6 +72,23 @@ class Cluster:
             self._must_exist()
         return found
 
+    def compression(self, name: str) -> Json:
+        """A CompressionJob of the namespace. Raises ClusterError."""
+        where = (GROUP, VERSION, self.namespace, COMPRESSION_PLURAL, name)
+        try:
+            found: Json = self.jobs.get_namespaced_custom_object(*where, _request_timeout=TIMEOUT_SECONDS)
+        except ApiException as error:
+            # Of a kind that it does not know, the API server answers with a plain page and no Status.
+            if error.status == 404 and "NotFound" in str(error.body):
+                self._must_exist()
+                raise ClusterError(
+                    f"there is no {COMPRESSION_KIND} {name} in {self.namespace}: kubectl get cj -n {self.namespace} lists them"
+                ) from error
+            raise self.explain(error, self.namespace, COMPRESSION_KIND, COMPRESSION_PLURAL) from error
+        except HTTPError as error:
+            raise self.explain(error, self.namespace) from error
+        return found
+
     def _must_exist(self) -> None:
         """The API server's list of a namespace that does not exist is empty. Who may not read namespaces cannot know better."""
         try:
@@ -82,8 +99,10 @@ class Cluster:
         except HTTPError as error:
             raise self.explain(error, self.namespace) from error
 
-    def explain(self, error: ApiException | HTTPError, namespace: str) -> ClusterError:
-        """What went wrong in a request for the jobs of ``namespace`` (empty: of all), and the cure."""
+    def explain(
+        self, error: ApiException | HTTPError, namespace: str, kind: str = KIND, plural: str = PLURAL
+    ) -> ClusterError:
+        """What went wrong in a request for the objects of a kind in ``namespace`` (empty: in all), and the cure."""
         if not isinstance(error, ApiException):
             return ClusterError(
                 f"the cluster at {self.server} does not answer: is --context the one that was meant? {error}"
@@ -93,12 +112,11 @@ class Cluster:
                 return ClusterError(f"the cluster at {self.server} does not know who asks: log in again (401)")
             case 403:
                 where, other = (f"-n {namespace}", "") if namespace else ("-A", ", or ask for one namespace with -n")
-                cure = f"ask for the right to list them (kubectl auth can-i list {PLURAL}.{GROUP} {where}){other}"
-                return ClusterError(
-                    f"not allowed to list TrainingJobs{f' in {namespace}' if namespace else ''}: {cure}"
-                )
+                verb = "list" if kind == KIND else "get"
+                cure = f"ask for the right to {verb} them (kubectl auth can-i {verb} {plural}.{GROUP} {where}){other}"
+                return ClusterError(f"not allowed to {verb} {kind}s{f' in {namespace}' if namespace else ''}: {cure}")
             case 404:
                 return ClusterError(
-                    f"the cluster at {self.server} has no TrainingJobs ({PLURAL}.{GROUP}): install Paceline's chart first"
+                    f"the cluster at {self.server} has no {kind}s ({plural}.{GROUP}): install Paceline's chart first"
                 )
         return ClusterError(f"the cluster at {self.server} says {error.status} {error.reason}: {error.body}")

@@ -25,8 +25,8 @@ app = typer.Typer(
 )
 
 
-def catalogue(of: str = "recipes") -> dict[str, dict[str, Any]]:
-    """Schemas of recipes, or of compression methods, as the trainer published them (`make crds`)."""
+def catalogue(of: Literal["recipes", "methods"] = "recipes") -> dict[str, dict[str, Any]]:
+    """The schemas of the recipes or of the compression methods, as the trainer published them (`make crds`)."""
     text = files("paceline.api").joinpath(f"{of}.json").read_text(encoding="utf-8")
     loaded: dict[str, dict[str, Any]] = json.loads(text)
     return loaded
@@ -106,7 +106,7 @@ def operator(
         identity=identity,
         pod_ip=pod_ip,
     )
-    raise typer.Exit(asyncio.run(operator.serve(options, catalogue(), catalogue("methods"))))
+    raise typer.Exit(asyncio.run(operator.serve(options, catalogue())))
 
 
 @app.command()
@@ -122,15 +122,24 @@ def crds(plural: Annotated[str, typer.Argument(help="Of this kind only, e.g. tra
 @app.command()
 def recipes(name: Annotated[str, typer.Argument(help="A recipe, to see its parameters.")] = "") -> None:
     """List the recipes, or one recipe's parameters."""
-    known = catalogue()
+    _explain("recipe", catalogue(), name)
+
+
+@app.command()
+def methods(name: Annotated[str, typer.Argument(help="A method, to see its parameters.")] = "") -> None:
+    """List the compression methods, or one method's parameters."""
+    _explain("method", catalogue("methods"), name)
+
+
+def _explain(what: str, known: dict[str, dict[str, Any]], name: str) -> None:
     if not name:
         for each, schema in sorted(known.items()):
             typer.echo(f"{each:24} {schema.get('description', '')}")
         return
     if name not in known:
-        typer.echo(f"there is no recipe {name!r}; there are: {', '.join(sorted(known))}", err=True)
+        typer.echo(f"there is no {what} {name!r}; there are: {', '.join(sorted(known))}", err=True)
         raise typer.Exit(2)
-    for param, schema in known[name]["properties"].items():
+    for param, schema in known[name].get("properties", {}).items():
         bounds = "".join(
             f" {word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema
         )
@@ -262,6 +271,38 @@ def advise(
         )
         show(answer(question), output)
     except (AdviceError, ClusterError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="The CompressionJob, as NAME, cpj/NAME or compressionjob/NAME.")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace. Default: the context's.")] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Save it as one HTML page, with plots.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Save it as Markdown.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with exact figures as strings.")] = False,
+) -> None:
+    """What a CompressionJob came to: each stage beside the source, its gates, and when it is paid for.
+
+    Files that are saved are named; with --html or --markdown nothing else is printed, unless --json is given, too.
+    """
+    from paceline.cli.cluster import Cluster, ClusterError
+    from paceline.cli.report import ReportError, print_json, read, save, show
+    from paceline.render import compression_report
+
+    try:
+        job = read(Cluster.of(context, namespace), name)
+        for path, write in ((html, compression_report.html), (markdown, compression_report.markdown)):
+            if path is not None:
+                save(path, write(job))
+                typer.echo(f"wrote {path}", err=True)
+        if as_json:
+            print_json(job)
+        elif html is None and markdown is None:
+            show(job)
+    except (ClusterError, ReportError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
 

@@ -13,5 +13,11 @@ def show_whole(table: Table, sentences: Iterable[str]) -> None:
     console = Console()
     console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
     console.print(table)
+    show_sentences(sentences)
+
+
+def show_sentences(sentences: Iterable[str]) -> None:
+    """A line each, however long, for the terminal to break."""
+    console = Console()
     for sentence in sentences:
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
