@@ -16,6 +16,7 @@ from typing import Any
 from paceline.api import COMPRESSION_PLURAL, PLURAL
 from paceline.controller import records
 from paceline.controller.compression import CompressionController
+from paceline.controller.compression_metrics import CompressionMetrics
 from paceline.controller.controller import Controller
 from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.logs import LogFollower
@@ -115,6 +116,7 @@ async def _lead(
     controller = Controller(client, here, recipes, metrics)
     compression = CompressionController(client, recipes, methods, options.trainer_image, metrics)
     controller.on_job(compression.training_job_changed)
+    metrics.registry.register(CompressionMetrics(compression.jobs, time.time, options.finished_series_seconds))
     job_metrics = JobMetrics(controller.jobs, time.time, options.finished_series_seconds)
     metrics.registry.register(job_metrics)
     controller.on_report(job_metrics.reported)
