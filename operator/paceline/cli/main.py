@@ -106,7 +106,7 @@ def operator(
         identity=identity,
         pod_ip=pod_ip,
     )
-    raise typer.Exit(asyncio.run(operator.serve(options, catalogue())))
+    raise typer.Exit(asyncio.run(operator.serve(options, catalogue(), catalogue("methods"))))
 
 
 @app.command()
