@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a model trained on a real two-node cluster, live, with the time of every step."""
+"""`make demo`: from nothing to a model trained on a real two-node cluster and compressed, live, with the time of every step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 from devcluster.paths import PROJECT, STATE
 
 EXAMPLE = PROJECT / "examples/01-image-classification.yaml"
-JOB = "digits"
+COMPRESSION = PROJECT / "examples/16-compression.yaml"
+JOB, SMALL = "digits", "digits-small"
 NAMESPACE = "paceline-demo"
 # USD an hour, of a machine that the demo makes itself: as a g5.xlarge on demand. Of the user's own cluster the price book counts.
 PRICE = "1.006"
@@ -69,12 +70,34 @@ def main() -> None:
         kubectl("apply", "-f", str(EXAMPLE))
         code = show(sys.executable, "-m", "paceline", "watch", JOB, "-n", NAMESPACE)
     _tell()
+    if code == 0:
+        with timed("compression: kubectl apply -f examples/16-compression.yaml"):
+            kubectl("apply", "-f", str(COMPRESSION))
+            code = _watch_compression()
+        show(sys.executable, "-m", "paceline", "report", SMALL, "-n", NAMESPACE)
+    _tell_times()
     sys.exit(code)
+
+
+def _watch_compression() -> int:
+    """Until it ends, a line for everything new; 0 where the model was accepted."""
+    said = ""
+    while True:
+        status = json.loads(kubectl("get", "compressionjob", SMALL, "-o", "json")).get("status", {})
+        percent = (status.get("progress") or {}).get("percent", "0")
+        words = f"{status.get('phase', 'Pending')}: {status.get('message', '')}"
+        if words != said:
+            said = words
+            print(f"  {percent:>5} %  {words}", flush=True)
+        if status.get("phase") in ("Succeeded", "Failed"):
+            return 0 if status["phase"] == "Succeeded" else 1
+        time.sleep(2)
 
 
 def _fresh_namespace() -> None:
     """A second demo starts as the first did; the user's other namespaces are not touched."""
-    kubectl("delete", "trainingjob", JOB, "--ignore-not-found", "--wait=true")
+    for kind, name in (("compressionjob", SMALL), ("trainingjob", JOB)):
+        kubectl("delete", kind, name, "--ignore-not-found", "--wait=true")
     on_cluster("sh", "-c", f"kubectl create namespace {NAMESPACE} --dry-run=client -o yaml | kubectl apply -f -")
 
 
@@ -92,11 +115,15 @@ def _tell() -> None:
         where = folder if folder.exists() else f"claim models, {model.get('path')}"
         print(f"\nthe model, its manifest and report: {where}")
     _tell_costs(status)
+
+
+def _tell_times() -> None:
     print("\nstep                                                              seconds")
     for what, seconds in TIMES:
         print(f"{what:64} {seconds:8.1f}")
-    print(f"\nlook further:\n  {_prefix()}kubectl -n {NAMESPACE} get tj -o wide")
+    print(f"\nlook further:\n  {_prefix()}kubectl -n {NAMESPACE} get tj,cpj -o wide")
     print(f"  {_prefix()}kubectl -n {NAMESPACE} describe tj {JOB}")
+    print(f"  {_prefix()}{sys.executable} -m paceline report {SMALL} -n {NAMESPACE} --html report.html")
     print(f"  {_prefix()}kubectl -n paceline-system logs -l app.kubernetes.io/name=paceline")
     print("take it down again:  make cluster-down")
 

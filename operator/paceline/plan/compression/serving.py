@@ -31,10 +31,10 @@ def report(
     assumptions = [words, f"servers have requests for {asked.utilization} of their time"]
     if price is None or not before or not after or not Decimal(asked.utilization):
         return ServingReport(assumptions=assumptions, **rates)
-    threads = job.spec.measure.threads
+    threads, batch = job.spec.measure.threads, job.spec.measure.batch
     assumptions.append(
-        f"one server process of {threads} thread{'s' if threads > 1 else ''} answers as many requests as in the check of "
-        f"{asked.check_seconds} s"
+        f"a request is {batch} sample{'s' if batch > 1 else ''}; one server process of {threads} thread"
+        f"{'s' if threads > 1 else ''} answers as many as in the check of {asked.check_seconds} s, over HTTP"
     )
     if spent is None:
         assumptions.append("what compressing has cost is unknown: no price was known")
