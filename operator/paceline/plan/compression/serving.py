@@ -11,8 +11,8 @@ from paceline.api.trainingjob import TrainingJob
 from paceline.cost.prices import Machine
 from paceline.cost.serving import economics
 from paceline.plan.bill import PURCHASE
-from paceline.plan.compression.gates import plain
 from paceline.plan.compression.seen import figures
+from paceline.plan.compression.walk import significant
 
 USD = Decimal("0.000001")
 
@@ -24,8 +24,8 @@ def report(
     found, asked = figures(export), job.spec.serving
     before, after = found.get("baselineServedThroughput"), found.get("servedThroughput")
     rates = {
-        "requests_per_second_before": None if before is None else plain(before),
-        "requests_per_second_after": None if after is None else plain(after),
+        "requests_per_second_before": None if before is None else significant(before),
+        "requests_per_second_after": None if after is None else significant(after),
     }
     price, servers, words = _hardware(job, export, books)
     assumptions = [words, f"servers have requests for {asked.utilization} of their time"]

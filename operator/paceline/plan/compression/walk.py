@@ -11,7 +11,7 @@ from paceline.api.compression_rules import SCORES
 from paceline.api.compression_status import GateResult, Measured, Trial
 from paceline.api.compressionjob import CompressionJob, Gate, Stage
 from paceline.api.trainingjob import TrainingJob
-from paceline.plan.compression.gates import Figures, due, is_score, judge, plain
+from paceline.plan.compression.gates import Figures, due, is_score, judge
 from paceline.plan.compression.pipeline import Pipeline, Step
 from paceline.plan.compression.seen import figures
 from paceline.plan.compression.trials import words
@@ -98,7 +98,7 @@ def measured(
     environment = (child.status.model.environment or {}) if child.status.model else {}
 
     def text(name: str) -> str | None:
-        return plain(result[name]) if name in result else None
+        return significant(result[name]) if name in result else None
 
     def whole(name: str) -> int | None:
         return int(result[name]) if name in result else None
@@ -121,12 +121,17 @@ def measured(
         size_ratio=_ratio(result.get("baselineSizeBytes"), result.get("sizeBytes")),
         speedup=_ratio(result.get("baselineLatencyP50"), result.get("latencyP50")),
         speedup_over_eager=_ratio(result.get("eagerLatencyP50"), result.get("latencyP50")),
-        scores={name: plain(value) for name, value in result.items() if name in SCORES},
+        scores={name: f"{value:.4f}" for name, value in result.items() if name in SCORES},
         standard_error=text("accuracyStandardError"),
         samples=whole("evaluationSamples"),
         cost_usd=cost_of(parts),
         seconds=sum(_seconds(part) for part in parts),
     )
+
+
+def significant(value: Decimal) -> str:
+    """Four digits that count: what was measured has no more."""
+    return f"{Decimal(f'{value:.4g}'):f}"
 
 
 def cost_of(children: Sequence[TrainingJob]) -> str | None:
@@ -147,7 +152,7 @@ def _seconds(child: TrainingJob) -> int:
 
 
 def _ratio(before: Decimal | None, after: Decimal | None) -> str | None:
-    return plain(before / after) if before is not None and after else None
+    return f"{before / after:.2f}" if before is not None and after else None
 
 
 def summary(walked: Walked, gates: Sequence[Gate]) -> Trial:
