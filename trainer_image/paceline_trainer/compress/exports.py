@@ -1,4 +1,4 @@
-"""A model in the formats that it is to be used in, each of which is read again in a fresh process; then it is served for a while."""
+"""A model in the formats it is to be used in, each of which is read again in a fresh process; then it is served for a while."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Served:
 
 @contextmanager
 def serving(arguments: list[str]) -> Iterator[int]:
-    """A server process, and its port; it is gone afterwards, whatever happened. Raises CompressionError where it does not begin."""
+    """A server process, and its port; it is gone afterwards, whatever happened. Raises CompressionError if it does not begin."""
     command = [sys.executable, "-m", "paceline_trainer.compress.server", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         # One that hangs is ended, and the read below with it.
@@ -72,7 +72,7 @@ def batches(path: Path, runtime: Runtime, data: Data, batch: int, tokens: int) -
     """Writes requests of evaluation samples, and what ``runtime`` answers to each, for the client."""
     every = data.example(batch * REQUESTS, tokens).split(batch)
     answers = [runtime(one).numpy() for one in every]
-    np.savez(path, inputs=torch.stack(every).numpy(), answers=np.stack(answers))
+    np.savez(path, allow_pickle=False, inputs=torch.stack(every).numpy(), answers=np.stack(answers))
 
 
 def loaded(port: int, path: Path, seconds: float, progress: Callable[[float], None], into: Served) -> None:
