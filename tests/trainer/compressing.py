@@ -21,7 +21,7 @@ from paceline_trainer.recipes.image_classification import Cnn
 from paceline_trainer.task import Arrays
 from paceline_trainer.text.encoder import Classifier, Encoder, Head
 
-RECIPE, PARAMS = "image-classification", recipes.ImageClassification(width=8)
+RECIPE, PARAMS = "image-classification", recipes.ImageClassification(width=16)
 
 
 def digits() -> Data:

@@ -141,7 +141,7 @@ def test_a_program_holds_no_pickle_and_one_that_does_is_not_loaded(tmp_path):
     program = torch.export.export(torch.nn.Linear(2, 2), (torch.rand(1, 2),))
     torch.export.save(program, tmp_path / "bad.pt2")  # as it is by default: with its example inputs, pickled
     assert pickled(tmp_path / "bad.pt2")
-    with pytest.raises(CompressionError, match="holds pickle, in .*sample_inputs"):
+    with pytest.raises(CompressionError, match=r"holds pickle, in .*sample_inputs"):
         load_torch(tmp_path / "bad.pt2")
     (tmp_path / "none.pt2").write_bytes(b"x")
     with pytest.raises(CompressionError, match="is no exported program"):

@@ -52,8 +52,8 @@ def test_the_target_is_met_and_not_by_more_than_a_few_channels(cnn, target, roun
     assert ratios["reachedParametersRatio"] == now.parameters / before.parameters
     (name, wanted), key = next(iter(target.items())), "reachedMacsRatio"
     reached = ratios[key if name == "macsRatio" else "reachedParametersRatio"]
-    # One channel more in each of the layers would be too many: of 8, 16 and 128 they are 23 % of the MACs at most.
-    assert wanted - 0.23 < reached <= wanted
+    # One channel more in each of the layers would be too many: of 16, 32 and 128 they are 12 % of the MACs at most.
+    assert wanted - 0.12 < reached <= wanted
     assert widths(model)[-1] == 10
     assert "was asked for" in said[0]
 
