@@ -136,11 +136,23 @@ def test_weights_of_another_scheme_are_refused(cnn):
         restore(Cnn(PARAMS.width), Scheme("int8-weight"), names, dict(cnn.state_dict()))
 
 
-def test_layers_that_groups_do_not_divide_stay_as_they_are():
-    model = nn.Sequential(nn.Linear(64, 33), nn.Linear(33, 2))
-    assert weight_only.quantize(model, Scheme("int4-weight", 32)) == ["0"]
-    with pytest.raises(CompressionError, match="no linear layer's inputs are a multiple of 64"):
-        weight_only.quantize(nn.Sequential(nn.Linear(33, 2)), Scheme("int8-weight", 64))
+def test_rows_that_groups_do_not_divide_have_one_scale():
+    """As in quantization-aware training; an odd row's four bits are not packed."""
+    torch.manual_seed(0)
+    model, scheme = nn.Sequential(nn.Linear(64, 33), nn.Linear(33, 2)), Scheme("int4-weight", 32)
+    x, again = torch.rand(4, 64), nn.Sequential(nn.Linear(64, 33), nn.Linear(33, 2))
+    names = weight_only.quantize(model, scheme)
+    saved = load(save(state(model, scheme, names)))
+    assert saved["0.weight.scale"].shape == (33, 2)
+    assert saved["1.weight.scale"].shape == (2, 1)
+    assert (saved["0.weight.qdata"].dtype, saved["1.weight.qdata"].dtype) == (torch.uint8, torch.int8)
+    restore(again, scheme, names, saved)
+    assert torch.equal(Eager(again)(x), Eager(model)(x))
+
+
+def test_a_model_without_linear_layers():
+    with pytest.raises(CompressionError, match="there is no linear layer"):
+        weight_only.quantize(nn.Sequential(nn.Conv2d(1, 2, 3)), Scheme("int8-weight"))
 
 
 def test_four_bits_two_to_a_byte():

@@ -86,12 +86,10 @@ def _made(request: Export, asked: dict[str, Any], work: Path, telling: Telling) 
     model = _float(request, manifest, source, work) if kind == "float" else _quantized(request, manifest, source, work)
     files = {FILES[one]: model.files[FILES[one]] for one in formats}
     main = FILES["onnx"] if FILES["onnx"] in files else next(iter(files))
-    facts = {
-        **{
-            key: manifest[key]
-            for key in ("recipe", "params", "dataset", "scheme", "quantizedLayers")
-            if key in manifest
-        },
+    keys = ("recipe", "params", "dataset", "scheme", "quantizedLayers")
+    kept: dict[str, Any] = {key: manifest[key] for key in keys if key in manifest}
+    facts: dict[str, Any] = {
+        **kept,
         "kind": kind,
         "format": "onnx" if main == ONNX_FILE else FORMATS[kind] if main == artifact.WEIGHTS else "torchExport",
         "formats": formats,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def serving(arguments: list[str]) -> Iterator[int]:
 
 def batches(path: Path, runtime: Runtime, data: Data, batch: int, tokens: int) -> None:
     """Writes requests of evaluation samples, and what ``runtime`` answers to each, for the client."""
-    every = data.example(batch * REQUESTS, tokens).split(batch)
+    every = torch.split(data.example(batch * REQUESTS, tokens), batch)
     answers = [runtime(one).numpy() for one in every]
     np.savez(path, allow_pickle=False, inputs=torch.stack(every).numpy(), answers=np.stack(answers))
 
@@ -119,8 +120,11 @@ def served_in_turns(
         total, done = seconds * len(models), 0.0
         for _ in range(TURNS):
             for name, (_, path) in models.items():
-                before = done
-                loaded(ports[name], path, seconds / TURNS, lambda now, b=before: progress(b + now, total), found[name])
+                loaded(ports[name], path, seconds / TURNS, partial(_further, progress, done, total), found[name])
                 done += seconds / TURNS
                 progress(done, total)
     return found
+
+
+def _further(progress: Callable[[float, float], None], before: float, total: float, now: float) -> None:
+    progress(before + now, total)
