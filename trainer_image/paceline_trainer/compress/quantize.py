@@ -27,7 +27,7 @@ def dynamic(plain: Path, target: Path, params: QuantizeDynamic) -> None:
 
 
 def static(plain: Path, target: Path, params: QuantizeStatic, batches: Sequence[Tensor], *, texts: bool) -> None:
-    """``batches`` of training inputs, which are looked at one by one: all of them together would hold every activation in memory."""
+    """``batches`` of training inputs, which are looked at one by one: together they would hold every activation in memory."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

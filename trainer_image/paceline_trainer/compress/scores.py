@@ -45,7 +45,7 @@ def scores(data: Data, outputs: Tensor, arrays: Arrays | None = None) -> dict[st
     found = evaluation(predictions, data.task.classes).metrics
     return {
         **found,
-        "evaluationSamples": float(len(arrays)),
+        "evaluationSamples": len(arrays),
         **({"accuracyStandardError": standard_error(found["accuracy"], len(arrays))} if "accuracy" in found else {}),
     }
 

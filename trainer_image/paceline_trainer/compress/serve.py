@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Served:
 
 @contextmanager
 def serving(arguments: list[str]) -> Iterator[int]:
-    """A server process, and its port; it is gone afterwards, whatever happened. Raises CompressionError where it does not begin."""
+    """A server process, and its port; it is gone afterwards, whatever happened. Raises CompressionError if it does not begin."""
     command = [sys.executable, "-m", "paceline_trainer.compress.server", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         # One that hangs is ended, and the read below with it.
@@ -70,9 +71,9 @@ def serving(arguments: list[str]) -> Iterator[int]:
 
 def batches(path: Path, runtime: Runtime, data: Data, batch: int, tokens: int) -> None:
     """Writes requests of evaluation samples, and what ``runtime`` answers to each, for the client."""
-    every = data.example(batch * REQUESTS, tokens).split(batch)
+    every = torch.split(data.example(batch * REQUESTS, tokens), batch)
     answers = [runtime(one).numpy() for one in every]
-    np.savez(path, inputs=torch.stack(every).numpy(), answers=np.stack(answers))
+    np.savez(path, allow_pickle=False, inputs=torch.stack(every).numpy(), answers=np.stack(answers))
 
 
 def loaded(port: int, path: Path, seconds: float, progress: Callable[[float], None], into: Served) -> None:
@@ -119,8 +120,11 @@ def served_in_turns(
         total, done = seconds * len(models), 0.0
         for _ in range(TURNS):
             for name, (_, path) in models.items():
-                before = done
-                loaded(ports[name], path, seconds / TURNS, lambda now, b=before: progress(b + now, total), found[name])
+                loaded(ports[name], path, seconds / TURNS, partial(_further, progress, done, total), found[name])
                 done += seconds / TURNS
                 progress(done, total)
     return found
+
+
+def _further(progress: Callable[[float, float], None], before: float, total: float, now: float) -> None:
+    progress(before + now, total)

@@ -1,14 +1,15 @@
 """torchao behind one function per configuration, as its interface changes between minor versions.
 
 Only linear layers are quantized: torchao has nothing for convolutions, and its embeddings are made floats again, the whole table,
-whenever a row is asked for. A layer whose inputs are no multiple of the group's size stays as it is. In a file the integers are
-plain tensors, four-bit ones two to a byte; in memory torchao keeps four bits in a byte each.
+whenever a row is asked for. Where the group's size does not divide a row, the whole row shares a scale, as in quantization-aware
+training. In a file the integers are plain tensors, four-bit ones two to a byte; in memory torchao keeps each in a byte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,16 +68,10 @@ CONFIGS = {"int8-weight": int8_weight, "int4-weight": int4_weight, "int8-dynamic
 
 
 def quantize(model: nn.Module, scheme: Scheme) -> list[str]:
-    """Quantizes the linear layers of ``model``, in place; their names. Raises CompressionError where none can be."""
-    names = [
-        name
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and (not scheme.group or layer.in_features % scheme.group == 0)
-    ]
+    """Quantizes the linear layers of ``model``, in place; their names. Raises CompressionError where there is none."""
+    names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     if not names:
-        raise CompressionError(
-            f"no linear layer's inputs are a multiple of {scheme.group}: take a smaller group, or prune with round_to"
-        )
+        raise CompressionError("there is no linear layer, and torchao quantizes no others: take quantize.static")
     _quantize(model, scheme, names)
     return names
 
@@ -84,8 +79,16 @@ def quantize(model: nn.Module, scheme: Scheme) -> list[str]:
 def _quantize(model: nn.Module, scheme: Scheme, names: Sequence[str]) -> None:
     from torchao.quantization import quantize_
 
-    chosen = frozenset(names)
-    quantize_(model, CONFIGS[scheme.name](scheme.group), filter_fn=lambda _, name: name in chosen)
+    groups: dict[int, set[str]] = {}
+    for name in names:
+        row = model.get_submodule(name).weight.shape[1]
+        groups.setdefault(scheme.group if scheme.group and row % scheme.group == 0 else 0, set()).add(name)
+    for group, chosen in groups.items():
+        quantize_(model, CONFIGS[scheme.name](group), filter_fn=partial(_chosen, names=chosen))
+
+
+def _chosen(_: nn.Module, name: str, *, names: set[str]) -> bool:
+    return name in names
 
 
 def state(model: nn.Module, scheme: Scheme, names: Sequence[str]) -> dict[str, Tensor]:
@@ -97,7 +100,8 @@ def state(model: nn.Module, scheme: Scheme, names: Sequence[str]) -> dict[str, T
             found[key] = value.detach().contiguous().clone()
             continue
         for part, tensor in _parts(value).items():
-            packed = pack(tensor) if scheme.bits == 4 and part == "qdata" else tensor
+            even = tensor.shape[1] % 2 == 0
+            packed = pack(tensor) if scheme.bits == 4 and part == "qdata" and even else tensor
             found[f"{key}.{part}"] = packed.detach().contiguous().clone()
     return found
 
@@ -112,7 +116,7 @@ def restore(model: nn.Module, scheme: Scheme, names: Sequence[str], saved: Mappi
         parts[name] = {one.removeprefix(f"{key}."): saved.pop(one) for one in list(saved) if one.startswith(f"{key}.")}
         if "qdata" not in parts[name]:
             raise RuntimeError(f"there is no {key}.qdata")
-        if scheme.bits == 4:
+        if parts[name]["qdata"].dtype == torch.uint8:
             parts[name]["qdata"] = unpack(parts[name]["qdata"])
         saved[key] = torch.zeros(parts[name]["qdata"].shape)
     fit(model, saved)
