@@ -2,8 +2,8 @@
 
 python -m tests.trainer.distilled_text FOLDER SEED [SEED ...] [--epochs N] [--labelled SHARE]
 
-The teacher, with all six layers, has the same labels and no more. Students that see the unlabelled texts make more steps an epoch; on
-hard labels one has as many steps, and one as many epochs as the teacher, lest it only learn them by heart. Each run goes to
+The teacher, with six layers, has the same labels and no more. Students that see the unlabelled texts make more steps an epoch; of
+those on hard labels one has as many steps, and one as many epochs as the teacher, lest it learn them by heart. Each run goes to
 FOLDER/NAME/SEED; what is there already is not trained again.
 """
 
