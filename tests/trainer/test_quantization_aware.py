@@ -72,10 +72,10 @@ def test_int4_rounds_groups_of_a_row_where_they_divide_it_and_whole_rows_elsewhe
     fake_quantization.prepare(model, "int4-weight")
     assert torch.allclose(model(x), expected, atol=1e-5)
     model(x).sum().backward()
-    # As if nothing was rounded, but of what is cut off: int4 ends at 7, and the largest of a group is 7.5 steps.
+    # As if nothing was rounded; torchao 0.18 gives none to what is rounded to the highest step (7) or cut off there.
     steps = (weight.view(-1, group) / weight.view(-1, group).amax(1, keepdim=True) * 7.5).view(6, width)
     through = torch.isclose(model[0].weight.grad, x.sum(0).expand(6, width))
-    assert torch.equal(through, steps <= 7)
+    assert torch.equal(through, steps < 6.5)
 
 
 def test_int8_rounds_weights_by_row_and_what_comes_in_by_sample():
