@@ -58,12 +58,13 @@ class Pipeline:
         key = _key("", [self.origin.path, self.origin.sha256, self.origin.recipe.wire(), spec.measure.wire()])
         folder = self._folder(key)
         found = [self._conversion(SOURCE, key, self.origin.path, folder, "none", {}, {}, model=self.origin.path)]
-        model, sparse = self.origin.path, False
+        model, sparse, layers = self.origin.path, False, self.origin.recipe.params.get("layers")
         for stage in self.stages:
             key = _key(key, stage.model_dump(mode="json", exclude={"name", "nodes"}))
             target = {name: _number(value) for name, value in stage.target.wire().items() if name != "layers"}
             if stage.method in TRAINED:
-                found.append(self._training(stage, key, model, sparse=sparse))
+                layers = stage.target.layers or stage.params.get("layers") or layers
+                found.append(self._training(stage, key, model, sparse=sparse, layers=layers))
                 trained, key = found[-1].folder, _key(key, "measured")
                 method, own = ("quantize.qat", self._scheme(stage)) if stage.method == "quantize.qat" else ("none", {})
                 found.append(self._conversion(stage.name, key, trained, self._folder(key), method, own, {}))
@@ -109,8 +110,10 @@ class Pipeline:
             env={"PACELINE_FILES": files},
         )
 
-    def _training(self, stage: Stage, key: str, begins_with: str, *, sparse: bool) -> Step:
+    def _training(self, stage: Stage, key: str, begins_with: str, *, sparse: bool, layers: int | None) -> Step:
+        """``layers``: of what it makes, where a number was said; ``sparse``: an earlier stage has made weights zero."""
         params: dict[str, Any] = {**self.origin.recipe.params, "start_from": begins_with}
+        params.pop("folds", None)  # how good the source's settings are is not the question any more
         if sparse:
             params["keep_zeros"] = True
         if stage.method.startswith("distill."):
@@ -119,8 +122,8 @@ class Pipeline:
             params["confidence"] = CONFIDENCE
         if stage.method == "quantize.qat":
             params["quantization_aware"] = self._scheme(stage)["scheme"]
-        if stage.target.layers is not None:
-            params["layers"] = stage.target.layers
+        if layers is not None:
+            params["layers"] = layers
         params |= {name: value for name, value in stage.params.items() if name != "scheme"}
         if params.get("teacher") == SOURCE:  # as it is written in manifests: the path is not the user's to know
             params["teacher"] = self.origin.path
