@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ def _quantize(model: nn.Module, scheme: Scheme, names: Sequence[str]) -> None:
 
     groups: dict[int, set[str]] = {}
     for name in names:
-        row = model.get_submodule(name).weight.shape[1]
+        row = cast("nn.Linear", model.get_submodule(name)).in_features
         groups.setdefault(scheme.group if scheme.group and row % scheme.group == 0 else 0, set()).add(name)
     for group, chosen in groups.items():
         quantize_(model, CONFIGS[scheme.name](group), filter_fn=partial(_chosen, names=chosen))
