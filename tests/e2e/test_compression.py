@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import re
+from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import yaml
 
@@ -39,11 +39,10 @@ def children(name, namespace):
     return get("tj", namespace=namespace, selector=f"paceline.dev/compression-name={name}")
 
 
-def published(name, namespace):
-    """The report's files, as the pod that wrote them was given them."""
-    (report,) = (tj for tj in children(name, namespace) if tj["metadata"]["labels"]["paceline.dev/stage"] == "report")
-    (container,) = report["spec"]["template"]["spec"]["containers"]
-    return next(e["value"] for e in container["env"] if e["name"] == "PACELINE_FILES")
+def models(namespace):
+    """The folder that the claim models is of."""
+    volume = get("pvc", "models", namespace)["spec"]["volumeName"]
+    return Path(get("pv", volume)["spec"]["hostPath"]["path"])
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +72,19 @@ def test_16_pruned_recovered_and_int8(digits):
     base, last = report["baseline"], report["stages"][-1]
     assert [stage["name"] for stage in report["stages"]] == ["prune", "recover", "int8"]
     assert float(last["sizeRatio"]) >= 5
-    assert last["macs"] <= 0.4 * base["macs"] or found["trial"] > 1
+    assert last["macs"] <= 0.1 * base["macs"]
     assert float(last["scores"]["accuracy"]) >= float(base["scores"]["accuracy"]) - 0.01
     assert float(report["stages"][0]["scores"]["accuracy"]) <= float(report["stages"][1]["scores"]["accuracy"]), (
         "the recovery brings back what pruning took"
     )
     assert last["runtime"] == "onnxruntime"
     assert report["environment"]["threads"] == "1"
+    assert report["candidate"] == "int8" or "recover is kept" in found["message"]
     assert all(float(stage["costUSD"]) > 0 for stage in report["stages"])
     serving = report["serving"]
     assert float(serving["usdPerMillionBefore"]) > 0
     assert float(serving["usdPerMillionAfter"]) > 0
-    assert found["artifact"]["formats"] == ["safetensors", "onnx"] or found["artifact"]["formats"] == ["onnx"]
+    assert "onnx" in found["artifact"]["formats"]
     spent = sum(float(tj["status"]["cost"]["accruedUSD"]) for tj in children("digits-small", digits))
     assert float(found["cost"]["accruedUSD"]) == pytest.approx(spent, abs=1e-3)
     assert float(found["cost"]["sourceUSD"]) > 0
@@ -98,8 +98,13 @@ def test_16_pruned_recovered_and_int8(digits):
     )[0]
     said = logs(pod["metadata"]["name"], digits)
     assert re.search(r"fresh process", said), said
-    page = json.loads(gzip.decompress(base64.b64decode(published("digits-small", digits))))
-    assert set(page) == {"compression.json", "compression.md", "compression.html"}
+    folder = models(digits) / "digits-digits-small/artifact"
+    assert "Accepted" in (folder / "compression.html").read_text(encoding="utf-8")
+    assert "Accepted" in (folder / "compression.md").read_text(encoding="utf-8")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    (given,) = session.get_inputs()
+    (logits,) = session.run(None, {given.name: np.zeros((3, 1, 28, 28), np.float32)})
+    assert logits.shape == (3, 10)
 
 
 def test_what_must_not_be_accepted_is_not(digits):
@@ -152,9 +157,17 @@ def test_18_weights_trained_for_int8(digits):
     assert found["artifact"]["formats"] == ["safetensors"]
 
 
-def test_17_a_student_of_two_layers_in_int8(priced, namespace):
+def test_13_and_17_news_by_topic_and_a_student_of_two_layers_in_int8(priced, namespace):
     for name in ("13-topic-classification.yaml", "17-distilled-text.yaml"):
         kubectl("apply", "-n", namespace, "-f", str(ROOT / "examples" / name))
+    source = wait_phase("topics", namespace, "Succeeded", seconds=400)
+    metrics = {m["name"]: float(m["value"]) for m in source["model"]["metrics"]}
+    assert metrics["accuracy"] >= 0.95
+    assert metrics["roc_auc"] >= 0.99
+    folder = models(namespace) / "topics"
+    assert "| politics |" in (folder / "report.md").read_text(encoding="utf-8")
+    for picture in ("loss.png", "confusion.png", "roc.png", "calibration.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG"), picture
     found = ended("topics-small", namespace, seconds=1800)
     assert found["verdict"] == "Accepted", found
     base, int8 = found["report"]["baseline"], found["report"]["stages"][-1]

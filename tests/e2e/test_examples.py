@@ -6,12 +6,11 @@ import contextlib
 import json
 import re
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import configmap, logs
-from tests.kube import ROOT, condition, get, kubectl, patch, pods, status, wait, wait_phase
+from tests.kube import ROOT, condition, kubectl, patch, pods, status, wait, wait_phase
 
 EXAMPLES = ROOT / "examples"
 
@@ -200,16 +199,3 @@ def test_12_a_loop_of_ones_own_uses_the_trainers_pieces(namespace):
     metrics = {m["name"]: float(m["value"]) for m in found["progress"]["metrics"]}
     assert metrics["eval_accuracy"] >= 0.9
     assert found["checkpoint"]["lastStep"] == 960
-
-
-def test_13_news_are_sorted_by_topic_and_the_report_lies_beside_the_model(namespace):
-    apply_example("13-topic-classification.yaml", namespace)
-    found = wait_phase("topics", namespace, "Succeeded", seconds=400)
-    metrics = {m["name"]: float(m["value"]) for m in found["model"]["metrics"]}
-    assert metrics["accuracy"] >= 0.95
-    assert metrics["roc_auc"] >= 0.99
-    volume = get("pvc", "models", namespace)["spec"]["volumeName"]
-    folder = Path(get("pv", volume)["spec"]["hostPath"]["path"]) / "topics"
-    assert "| politics |" in (folder / "report.md").read_text(encoding="utf-8")
-    for picture in ("loss.png", "confusion.png", "roc.png", "calibration.png"):
-        assert (folder / picture).read_bytes().startswith(b"\x89PNG"), picture

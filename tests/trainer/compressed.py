@@ -2,8 +2,8 @@
 
 python -m tests.trainer.compressed FOLDER SEED [SEED ...] [--models cnn minilm]
 
-Everything goes to FOLDER/MODEL/SEED/STAGE; what is there already is not done again. Ratios of latency are of medians in one process;
-the table has their mean over the seeds, and their range.
+Everything goes to FOLDER/MODEL/SEED/STAGE; trainings that are there are not repeated. Ratios of latency are of medians in
+one process; the table has their mean over the seeds, and their range.
 """
 
 from __future__ import annotations
