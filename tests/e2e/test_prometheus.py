@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
-from paceline.controller.series import compression
+from tests.compressed import COST, compression_object, full_status
 from tests.e2e.conftest import SYSTEM
 from tests.e2e.prometheus import ADDRESS, GPU, RULES, SCRAPE_SECONDS, Prometheus, prometheus
-from tests.kube import Json, apply, kubectl, pods, status, wait, wait_phase
+from tests.kube import Json, apply, get, kubectl, pods, status, wait, wait_phase
 from tools.dashboards.reading import FOLDER, Query, load, queries
 from tools.install import install
 
 NAMESPACE, JOB = "prometheus", "digits"
+# Later than now: the series of what has ended are served for an hour.
+ENDED = "2036-01-01T00:00:00Z"
 # Both nodes are said to be machines of eight H100, one of them a spot one; the price book has their prices.
 MACHINE = {"node.kubernetes.io/instance-type": "p5.48xlarge", "topology.kubernetes.io/region": "us-west-2"}
 CAPACITY = {"n1": "spot", "n2": "on-demand"}
@@ -31,7 +33,6 @@ CAPACITY = {"n1": "spot", "n2": "on-demand"}
 ABSENT = {
     "paceline_job_mfu_ratio": "the program knows no peak of a processor, and there are no GPUs",
     "paceline_job_tokens_total": "images and tables have no tokens",
-    **{family.name: "nothing is compressed here" for family in compression.FAMILIES},
 }
 RECORDS = {
     rule["record"]: rule["expr"]
@@ -113,10 +114,23 @@ def priced() -> Iterator[None]:
         kubectl("label", "node", node, *(f"{name}-" for name in (*MACHINE, "paceline.dev/capacity-type")))
 
 
+def compressed() -> None:
+    """A CompressionJob that has ended, by its status: what it takes to get there is test_compression's matter."""
+    job = compression_object(name=JOB) | {"apiVersion": "paceline.dev/v1alpha1", "kind": "CompressionJob"}
+    apply(job | {"metadata": {"name": JOB, "namespace": NAMESPACE}, "status": {}})
+    wait("the operator has seen it", lambda: get("compressionjob", JOB, NAMESPACE).get("status"))
+    condition = {"type": "Complete", "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": ENDED}
+    cost = COST | {"byJob": {"uid": COST["accruedUSD"]}}
+    done = full_status(completionTime=ENDED, observedGeneration=1, conditions=[condition], cost=cost)
+    change = json.dumps({"status": done})
+    kubectl("patch", "compressionjob", JOB, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", change)
+
+
 @pytest.fixture(scope="module")
 def seen(priced: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with prometheus(tmp_path_factory.mktemp("prometheus")) as server:
         began = time.time()
+        compressed()
         volume = {"volume": {"persistentVolumeClaim": {"claimName": "checkpoints"}}, "everySteps": 100, "keep": 2}
         apply(
             CLAIM,
