@@ -49,7 +49,7 @@ monitoring: env ## Alerts and recording rules by promtool, dashboards by Grafana
 	$(PYTEST) -q tests/rules tests/dashboards
 
 trainer: env ## The trainer on this machine: CPU, gloo, two processes
-	$(PYTEST) -q tests/trainer
+	$(PYTEST) -q -n 2 --dist loadfile tests/trainer
 
 devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut wires, nothing left over
 	$(PYTEST) -q tests/devcluster
