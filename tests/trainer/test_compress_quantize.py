@@ -43,6 +43,11 @@ def test_the_graph_says_what_the_module_says_for_any_batch(cnn, plain):
         torch.testing.assert_close(Onnx(plain, 1)(x), Eager(cnn)(x), atol=1e-5, rtol=1e-4)
 
 
+def test_a_graph_does_not_say_where_it_was_made(plain, texts):
+    for path in (plain, texts[1]):
+        assert b"stack_trace" not in path.read_bytes()
+
+
 def test_of_texts_for_any_number_of_tokens(texts):
     model, path = texts
     for batch, tokens in ((1, 2), (3, 12), (5, 31)):
