@@ -43,8 +43,8 @@ def test_at_least_so_many_runs_and_only_the_run_itself_is_timed():
     assert found.mean == pytest.approx(2.0)
 
 
-def test_the_spread_is_how_far_the_rounds_medians_are_apart():
-    assert Latency(((1.0, 1.0, 9.0), (3.0, 3.5, 9.0))).spread == 2.5
+def test_the_spread_is_that_of_the_middle_half_of_the_rounds_medians():
+    assert Latency(tuple((0.0, median, 99.0) for median in (1.0, 1.0, 2.0, 3.0, 50.0))).spread == 2.0
 
 
 def test_latencies_as_they_are_reported():

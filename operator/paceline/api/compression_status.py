@@ -49,7 +49,7 @@ class Measured(ApiModel):
     latency_p50: str | None = _figure("Median, ms.")
     latency_p95: str | None = _figure("95th percentile, ms.")
     latency_p99: str | None = _figure("99th percentile, ms.")
-    latency_p50_spread: str | None = _figure("Range of the median over the rounds, ms.")
+    latency_p50_spread: str | None = _figure("Interquartile range of the median over the rounds, ms.")
     throughput: str | None = _figure("Samples a second.")
     size_ratio: str | None = _figure("Size of the source in this format, over this one's.")
     speedup: str | None = _figure(

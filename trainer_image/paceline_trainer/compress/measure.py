@@ -30,9 +30,9 @@ class Latency:
 
     @property
     def spread(self) -> float:
-        """How far the rounds' medians are apart: the greatest less the least."""
-        medians = [float(np.median(one)) for one in self.rounds]
-        return max(medians) - min(medians)
+        """How far the middle half of the rounds' medians are apart: a round that something disturbed does not count."""
+        upper, lower = np.percentile([float(np.median(one)) for one in self.rounds], [75, 25])
+        return float(upper - lower)
 
 
 def interleaved(
