@@ -75,7 +75,8 @@ def notes_on_stages(job: CompressionJob) -> Iterator[str]:
         yield "No stage has been measured yet."
         return
     yield (
-        "Ratios and speedups are against the source in the same format and runtime. Spread: interquartile range of the median over the rounds; "
+        "Ratios and speedups are against the source in the same format and runtime. "
+        "Spread: interquartile range of the median over the rounds; "
         "within the spread: the medians differ by no more than both spreads together, so that no gain is proven."
     )
     samples = report.baseline.samples if report.baseline else None
