@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 RECOVER = {"epochs": 25, "alpha": 0.7, "temperature": 4.0}
-STUDENT = {"tuning": "full", "layers": 2, "epochs": 4, "lr": 1e-4, "alpha": 0.7, "temperature": 3.0}
+STUDENT = {"tuning": "full", "layers": 1, "epochs": 4, "lr": 1e-4, "alpha": 0.7, "temperature": 3.0}
 # By model: recipe, its parameters, and the stages, each with the one that it goes on from. A dict trains; a method converts.
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, tuple[str, Any, dict[str, float]]]]] = {
     "cnn": (
