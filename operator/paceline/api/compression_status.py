@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from paceline.api.base import ApiModel, Time
-from paceline.api.status import Condition, Failure, Phase
+from paceline.api.status import Condition, Failure, JobStatus
 
 
 class Verdict(StrEnum):
@@ -149,14 +149,9 @@ class Summary(ApiModel):
     score: str | None = _figure("Source > compressed.")
 
 
-class CompressionJobStatus(ApiModel):
+class CompressionJobStatus(JobStatus):
     """What the operator has seen and decided."""
 
-    phase: Phase | None = Field(default=None, description="One word for people; programs read the conditions.")
-    message: str | None = Field(default=None, max_length=4096, description="What the job waits for or why it ended.")
-    observed_generation: int | None = Field(
-        default=None, description="Generation of the spec that this status answers."
-    )
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,

@@ -185,14 +185,19 @@ class Model(ApiModel):
     )
 
 
-class TrainingJobStatus(ApiModel):
-    """What the operator has seen and decided."""
+class JobStatus(ApiModel):
+    """What all kinds say."""
 
     phase: Phase | None = Field(default=None, description="One word for people; programs read the conditions.")
     message: str | None = Field(default=None, max_length=4096, description="What the job waits for or why it ended.")
     observed_generation: int | None = Field(
         default=None, description="Generation of the spec that this status answers."
     )
+
+
+class TrainingJobStatus(JobStatus):
+    """What the operator has seen and decided."""
+
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
