@@ -1,6 +1,6 @@
 """Size, latency and accuracy of the project's own models, compressed, over some seeds; for docs/compression.md.
 
-python -m tests.trainer.compressed FOLDER SEED [SEED ...] [--models cnn minilm]
+python -m tests.trainer.compression_figures FOLDER SEED [SEED ...] [--models cnn minilm]
 
 Everything goes to FOLDER/MODEL/SEED/STAGE; trainings that are there are not repeated. Ratios of latency are of medians in
 one process; the table has their mean over the seeds, and their range.
