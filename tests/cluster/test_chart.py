@@ -76,9 +76,9 @@ def test_wrong_values_are_refused_by_name(values, words):
 
 def test_crds_stay_on_uninstall_and_are_the_generated_ones():
     found = [d for d in yaml.safe_load_all(rendered()) if d and d["kind"] == "CustomResourceDefinition"]
-    assert [d["metadata"]["annotations"] for d in found] == [{"helm.sh/resource-policy": "keep"}]
-    generated = yaml.safe_load((ROOT / "crds/paceline.dev_trainingjobs.yaml").read_text(encoding="utf-8"))
-    assert found[0]["spec"] == generated["spec"]
+    assert [d["metadata"]["annotations"] for d in found] == [{"helm.sh/resource-policy": "keep"}] * 2
+    generated = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert [d["spec"] for d in found] == [d["spec"] for d in generated]
 
 
 def test_an_upgrade_keeps_the_certificate(namespace):

@@ -78,7 +78,7 @@ def test_the_jobs_policy_lets_them_reach_the_operators_pods():
     assert fence.extra_egress == ({"ports": [{"port": 443}]},)
 
 
-def test_users_get_trainingjobs_with_the_roles_that_they_have():
+def test_users_get_the_kinds_with_the_roles_that_they_have():
     found = rendered()
     edit, view = found["ClusterRole", "t-paceline-edit"], found["ClusterRole", "t-paceline-view"]
     aggregate = "rbac.authorization.k8s.io/aggregate-to-"
@@ -87,8 +87,9 @@ def test_users_get_trainingjobs_with_the_roles_that_they_have():
         f"{aggregate}edit",
     }
     assert {k for k in view["metadata"]["labels"] if k.startswith(aggregate)} == {f"{aggregate}view"}
-    assert rules(view).keys() == {"paceline.dev/trainingjobs", "paceline.dev/trainingjobs/status"}
-    assert "paceline.dev/trainingjobs/status" not in rules(edit), "only the operator writes it"
+    kinds = ("trainingjobs", "compressionjobs")
+    assert rules(view).keys() == {f"paceline.dev/{kind}{part}" for kind in kinds for part in ("", "/status")}
+    assert not [what for what in rules(edit) if what.endswith("/status")], "only the operator writes it"
     assert not [
         k for k in rendered("rbac.aggregateToUserRoles=false") if k[1] in ("t-paceline-edit", "t-paceline-view")
     ]
