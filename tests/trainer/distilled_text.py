@@ -1,10 +1,10 @@
-"""Accuracy of a student of two layers that has a few of the labels: on these alone, and with a teacher on the rest.
+"""Accuracy of a student of two layers that has a few of the labels: on these alone, and with a teacher on the other texts.
 
-python -m tests.trainer.distilled_text FOLDER SEED [SEED ...] [--recipe NAME] [--labelled SHARE] [--epochs N] [--teacher-epochs N]
+python -m tests.trainer.distilled_text FOLDER SEED [SEED ...] [--recipe NAME] [--labelled SHARE] [--epochs N] [--hard-epochs N]
 
-The teacher, with six layers, has the same labels and no more. Students that see the unlabelled texts make more steps an epoch; of
-those on hard labels one has as many steps, and one as many epochs as the teacher, lest it learn them by heart. Each run goes to
-FOLDER/NAME/SEED; what is there already is not trained again.
+The teacher is the model that is to be made smaller: it was trained with all labels, which its students do not have. Students that
+see the unlabelled texts make more steps; of those on hard labels one has as many, and one fewer, lest it learn them by
+heart. Each run goes to FOLDER/NAME/SEED; what is there already is not trained again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 LAYERS, TOKENS = 2, 64
 NAMES = {
-    "teacher": "teacher, 6 layers",
+    "teacher": "teacher, 6 layers, all labels",
     "hard": "hard labels only",
     "hard-long": "hard labels only, as many steps as the others",
     "soft": "soft targets",
@@ -29,12 +29,12 @@ NAMES = {
 
 
 def params(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    common = {"seed": seed, "labelled": args.labelled, "warmup_steps": 20, "max_tokens": TOKENS}
+    common = {"seed": seed, "max_tokens": TOKENS}
     if name == "teacher":
-        return {**common, "epochs": args.teacher_epochs}
-    student = {**common, "layers": LAYERS, "lr": 1e-4}
+        return {**common, "tuning": "frozen", "epochs": 20, "lr": 0.002}
+    student = {**common, "labelled": args.labelled, "warmup_steps": 20, "layers": LAYERS, "lr": 1e-4}
     if name.startswith("hard"):
-        return {**student, "epochs": args.teacher_epochs if name == "hard" else round(args.epochs / args.labelled)}
+        return {**student, "epochs": args.hard_epochs if name == "hard" else round(args.epochs / args.labelled)}
     taught = {**student, "epochs": args.epochs, "teacher": str(args.folder / "teacher" / str(seed)), "alpha": 0.9}
     return taught if name == "soft" else {**taught, "alpha": 0.5, "confidence": 0.9}
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="topic-classification")
     parser.add_argument("--labelled", type=float, default=0.05)
     parser.add_argument("--epochs", type=int, default=3, help="of students that see the unlabelled texts")
-    parser.add_argument("--teacher-epochs", type=int, default=20)
+    parser.add_argument("--hard-epochs", type=int, default=20)
     args = parser.parse_args()
     print("| student | accuracy, % | standard error |\n| --- | --- | --- |")
     for name, words in NAMES.items():
