@@ -143,6 +143,16 @@ def test_a_changed_later_stage_repeats_no_earlier_one():
     assert world.made == ["int8", "export", "report"]
 
 
+def test_what_was_said_of_an_earlier_spec_is_not_said_of_a_changed_one():
+    world = World({"int8": WORSE}, stages=[PRUNE, RECOVER])
+    assert world.run()["report"]["serving"]["requestsPerSecondAfter"]
+    world.change(stages=[PRUNE, RECOVER, INT8])
+    status = world.run()
+    assert status["verdict"] == "Regression"
+    assert "serving" not in status["report"], "this model was not served"
+    assert world.events.count("GateMissed") == 1
+
+
 def test_a_stage_that_is_no_longer_asked_for_is_ended():
     world = World()
     world.reconcile()

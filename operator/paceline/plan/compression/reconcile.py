@@ -78,7 +78,7 @@ def _reopen(d: CompressionDraft) -> None:
     """The spec was changed after the end: what has a result is kept, what failed is tried again."""
     for type_ in (c.COMPLETE, c.FAILED):
         d.clear(type_, Reason.RESUMED, "the spec was changed")
-    d.set(completion_time=None, verdict=None, artifact=None, last_failure=None)
+    d.set(completion_time=None, verdict=None, artifact=None, last_failure=None, report=None, summary=None)
     failed = [child for child in d.seen.children.values() if c.holds(child.status.conditions, c.FAILED)]
     d.delete(failed)
     d.forget(failed)
@@ -302,7 +302,7 @@ def _failed(d: CompressionDraft, child: TrainingJob, step: Step) -> bool:
 
 
 def _tell_of_missed_gates(d: CompressionDraft, trials: Sequence[Walked]) -> None:
-    known = len(d.job.status.report.trials) if d.job.status.report else 0
+    known = len(d.status.report.trials) if d.status.report else 0
     for trial in trials[known:]:
         if trial.over and trial.missed:
             told = summary(trial, d.job.spec.gates)
@@ -318,7 +318,7 @@ def _report(
     stages = [candidate if candidate is not None and s.name == candidate.name else s for s in walked.stages]
     first = d.seen.children.get(walked.steps[0].name)
     environment = (first.status.model.environment or {}) if first and first.status.model else {}
-    old = d.job.status.report
+    old = d.status.report
     return Report(
         baseline=walked.baseline,
         stages=stages,
