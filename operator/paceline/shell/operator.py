@@ -126,7 +126,8 @@ async def _lead(
     controller.on_change(follower.changed)
     controller.on_gone(follower.gone)
     controller.on_gone(server.forget)
-    probes.longest_reconcile = controller.queue.longest_in_flight
+    queues = (controller.queue, compression.queue)
+    probes.longest_reconcile = lambda: max(queue.longest_in_flight() for queue in queues)
     pods = Reflector(
         client,
         "/api/v1/pods",
