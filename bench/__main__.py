@@ -22,7 +22,8 @@ from bench.operator_process import OperatorProcess
 from bench.workloads import Workload
 from paceline.kube import config
 from paceline.kube.client import Client
-from tests.kube import ROOT, RefusedError, kubectl
+from tests.kube import ROOT, kubectl
+from tests.reading import RefusedError
 
 # Of the jobs that come one after another.
 SINGLES = 30

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.reading import RefusedError, read
+
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
 KWOK_TOLERATION = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
-
-
-class RefusedError(Exception):
-    """kubectl said no; the message is what it printed."""
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
@@ -27,12 +25,10 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
-def get(kind: str, name: str = "", namespace: str = "", selector: str = "", *, everywhere: bool = False) -> Any:
-    """The object, or the list's items."""
-    more = ["-n", namespace] if namespace else ["-A"] if everywhere else []
-    more += ["-l", selector] if selector else []
-    found = json.loads(kubectl("get", kind, *([name] if name else []), *more, "-o", "json"))
-    return found if name else found["items"]
+def get(kind: str, name: str = "", namespace: str = "", selector: str = "") -> Any:
+    """The object, or the list's items; of several kinds, all of them. Without a namespace those of all."""
+    found = [read(one, name, namespace, selector) for one in kind.split(",")]
+    return found[0] if name else [item for part in found for item in part["items"]]
 
 
 def status(name: str, namespace: str) -> Json:

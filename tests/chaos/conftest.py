@@ -18,7 +18,7 @@ import pytest
 from devcluster import paths
 from tests.chaos import faults
 from tests.chaos.training import EPOCHS, Training, claim
-from tests.e2e.conftest import installed  # noqa: F401 - a fixture
+from tests.e2e.conftest import pytest_sessionstart  # noqa: F401 - a hook: it installs the operator
 from tests.kube import apply, get, kubectl, wait
 
 RECORD = paths.STATE / "chaos.jsonl"

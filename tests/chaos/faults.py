@@ -16,7 +16,8 @@ from devcluster.process import Process
 from tests import kube
 from tests.chaos.training import Training
 from tests.e2e.conftest import SYSTEM, leader
-from tests.kube import ROOT, RefusedError, condition, get, kubectl, wait
+from tests.kube import ROOT, condition, get, kubectl, wait
+from tests.reading import RefusedError
 
 # In the pod: signals the training process, which is found by its environment.
 _SIGNAL = """

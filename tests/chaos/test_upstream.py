@@ -10,7 +10,8 @@ import pytest
 from tests.chaos import faults
 from tests.chaos.training import CLAIM, Training
 from tests.e2e.conftest import logs
-from tests.kube import RefusedError, kubectl, wait, wait_phase
+from tests.kube import kubectl, wait, wait_phase
+from tests.reading import RefusedError
 
 pytestmark = pytest.mark.short
 SCRIPTS = Path(__file__).parent / "scripts"

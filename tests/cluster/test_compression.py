@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from tests.cluster.reporting import Reporter, token
-from tests.kube import KWOK_TOLERATION, RefusedError, apply, condition, get, kubectl, wait
+from tests.kube import KWOK_TOLERATION, apply, condition, get, kubectl, wait
+from tests.reading import RefusedError
 from tests.unit.compressions import BASE, DROP, INT8, PRUNE, RECOVER, SMALLER
 
 # Long enough for a pod's figures to be told while it runs.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kube import RefusedError, apply, get, job, kubectl, patch, pods, status, try_to_evict, wait, wait_phase
+from tests.kube import apply, get, job, kubectl, patch, pods, status, try_to_evict, wait, wait_phase
+from tests.reading import RefusedError
 
 pytestmark = pytest.mark.usefixtures("operator", "sized")
 KWOK_NODES = ("-l", "type=kwok")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kube import RefusedError, apply, get, job, kubectl, patch
+from tests.kube import apply, get, job, kubectl, patch
+from tests.reading import RefusedError
 
 
 def changed(namespace, **fields):

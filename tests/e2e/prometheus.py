@@ -35,7 +35,7 @@ def _labels(pod: Json) -> dict[str, str]:
 def _running(selector: str) -> list[Json]:
     return [
         pod
-        for pod in get("pods", selector=selector, everywhere=True)
+        for pod in get("pods", selector=selector)
         if pod["status"].get("podIP") and pod["status"]["phase"] == "Running"
     ]
 
