@@ -1,11 +1,10 @@
-"""Real torchrun processes on this machine: CPU, gloo."""
+"""Real processes on this machine: CPU, gloo."""
 
 from __future__ import annotations
 
 import http.server
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.trainer import forked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -30,29 +31,17 @@ def launcher(processes: int) -> list[str]:
 
 
 def written_by(script: str, processes: int, folder: Path) -> Any:
-    """The JSON that a script of this folder writes, run alone or by torchrun with so many processes."""
+    """The JSON that a script of this folder writes, run by so many processes."""
     output = folder / "written.json"
-    here = Path(__file__)
-    command = [*launcher(processes), str(here.with_name("as_program.py")), str(here.with_name(script)), str(output)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400, check=False)
+    done = forked.run([str(Path(__file__).with_name(script)), str(output)], processes, environment())
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(output.read_text(encoding="utf-8"))
 
 
 def run_recipe(output: Path, recipe: str, params: dict[str, Any], processes: int, **env: str) -> dict[str, Any]:
     """Runs a recipe to its end; its manifest, report and output."""
-    command = [
-        *launcher(processes),
-        "-m",
-        "paceline_trainer.run",
-        "--recipe",
-        recipe,
-        "--params",
-        json.dumps(params),
-        "--output",
-        str(output),
-    ]
-    done = subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=240, check=False)
+    what = ["--recipe", recipe, "--params", json.dumps(params), "--output", str(output)]
+    done = forked.run(["-m", "paceline_trainer.run", *what], processes, environment(**env))
     assert done.returncode == 0, done.stdout + done.stderr
     read = {name: json.loads((output / f"{name}.json").read_text(encoding="utf-8")) for name in ("manifest", "report")}
     return {**read, "stdout": done.stdout}

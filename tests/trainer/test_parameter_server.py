@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +13,7 @@ from hypothesis import strategies as st
 from paceline_trainer.parallel.clocks import Clocks
 from paceline_trainer.params import ParamError, parse
 from paceline_trainer.recipes import PARAMS
-from tests.trainer.conftest import run_recipe, written_by
+from tests.trainer.conftest import environment, launcher, run_recipe, written_by
 from tests.trainer.server_losses import RUNS
 
 
@@ -104,10 +108,12 @@ def test_without_waiting_it_learns_and_reports_how_old_weights_were(tmp_path):
 
 def test_a_step_that_goes_wrong_ends_the_run_with_the_reason(tmp_path):
     params = {"epochs": 2, "parallel": "server", "lr": 100.0, "optimizer": "sgd"}
-    with pytest.raises(
-        AssertionError, match=r"(?s)Root Cause.*rank      : 0.*AnomalyError: step \d+: loss is (inf|nan)"
-    ):
-        run_recipe(tmp_path, "linear-regression", params, 3)
+    program = ["-m", "paceline_trainer.run", "--recipe", "linear-regression", "--params", json.dumps(params)]
+    command = [*launcher(3), *program, "--output", str(tmp_path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1
+    root_cause = r"(?s)Root Cause.*rank      : 0.*AnomalyError: step \d+: loss is (inf|nan)"
+    assert re.search(root_cause, done.stderr), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_two_processes_reproduce_one_processs_losses(few):
     alone, together = few(1), few(2)
     assert set(alone) == set(VARIANTS)
     for variant, found in alone.items():
-        assert len(found["losses"]) == 10
+        assert len(found["losses"]) == 6
         assert together[variant]["losses"] == pytest.approx(found["losses"], rel=0, abs=1e-9), variant
         assert together[variant]["norm"] == pytest.approx(found["norm"], rel=1e-9), variant
     plain = alone["full"]["losses"]

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from paceline_trainer.data import epoch_order
-from tests.trainer.conftest import environment, launcher, run_recipe
+from tests.trainer import forked
+from tests.trainer.conftest import environment, run_recipe
 
 BATCH, EPOCHS, BAD, SEED = 100, 2, 700, 1
 PER_EPOCH = 15
@@ -25,10 +26,9 @@ def run_bad(folder: Path, processes: int = 1, **params: Any) -> subprocess.Compl
     """A run in whose data one sample is no number, with a checkpoint at every third step."""
     script = str(Path(__file__).with_name("bad_sample.py"))
     given = {"batch_size": BATCH, "epochs": EPOCHS, "seed": SEED, **params}
-    command = [*launcher(processes), script, "--recipe", "image-classification", "--params", json.dumps(given)]
+    program = [script, "--recipe", "image-classification", "--params", json.dumps(given)]
     env = environment(PACELINE_CHECKPOINT_DIR=str(folder / "kept"), PACELINE_CHECKPOINT_EVERY_STEPS="3")
-    command += ["--output", str(folder / "output")]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return forked.run([*program, "--output", str(folder / "output")], processes, env)
 
 
 def losses(folder: Path) -> list[float | None]:
@@ -118,8 +118,7 @@ def test_bf16_stays_near_fp32_in_every_layout(tmp_path, layout):
 
 
 def test_a_precision_that_the_device_has_not_is_refused_with_the_reason(tmp_path):
-    command = [*launcher(1), "-m", "paceline_trainer.run", "--recipe", "image-classification"]
-    command += ["--params", '{"precision": "fp8"}', "--output", str(tmp_path)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    program = ["-m", "paceline_trainer.run", "--recipe", "image-classification", "--params", '{"precision": "fp8"}']
+    done = forked.run([*program, "--output", str(tmp_path)], 1, environment())
     assert done.returncode == 1
     assert "precision: fp8 needs a GPU of compute capability 8.9 or higher; this is cpu; take bf16" in done.stderr

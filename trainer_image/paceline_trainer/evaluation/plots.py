@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # matplotlib is loaded when there is something to draw, by the one process that draws
+    from matplotlib.axes import Axes
 
 # More classes than this cannot be told apart in a legend or a cell.
 LEGEND_CLASSES = 12
@@ -39,6 +38,9 @@ def pictures(losses: Sequence[float], steps_per_epoch: int, details: Mapping[str
 
 
 def _picture(draw: Callable[[Axes], None], width: float, height: float) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     draw(figure.add_subplot())
     image = io.BytesIO()
