@@ -62,7 +62,8 @@ cluster-test: env ## A real API server with kwok nodes: every transition, refusa
 e2e: env ## Real kubelets, real torchrun, the examples as they stand
 	$(DEVCLUSTER) down
 	$(MAKE) -s cluster-up image
-	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m "not network_policies"
+	$(ON_CLUSTER) $(PYTEST) -q -n 2 --dist loadfile tests/e2e -m "not alone and not network_policies"
+	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m alone
 	$(ON_CLUSTER) $(PYTEST) -q tests/chaos -m short
 	$(DEVCLUSTER) up --nodes 2 --network-policies
 	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m network_policies

@@ -15,11 +15,15 @@ from tests.kube import ROOT, get, kubectl, wait
 from tools.install import install
 
 SYSTEM = "paceline-system"
+# USD an hour, as every node is annotated: a dollar a second, so that what seconds cost can be seen.
+PRICE_ANNOTATION, PRICE = "paceline.dev/price-per-hour", 3600
 
 
-@pytest.fixture(scope="session", autouse=True)
-def installed() -> None:
-    install(SYSTEM)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Once, before any test: pytest-xdist's workers, where there are some, find it installed and the nodes priced."""
+    if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
+        install(SYSTEM)
+        kubectl("annotate", "nodes", "--all", "--overwrite", f"{PRICE_ANNOTATION}={PRICE}")
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def namespace() -> Iterator[str]:
     yield name
     for job in get("tj", namespace=name):
         print(job["metadata"]["name"], job.get("status"))
-    kubectl("delete", "namespace", name, "--timeout=120s")
+    kubectl("delete", "namespace", name, "--wait=false")
 
 
 def configmap(name: str, script: str, namespace: str) -> None:

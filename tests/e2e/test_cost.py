@@ -9,19 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import PRICE
 from tests.e2e.test_examples import EXAMPLES, apply_example
 from tests.kube import condition, get, kubectl, patch, pods, status, wait, wait_phase
 from tests.witness import Witness, binds_at, ends_at, share, unix
-
-ANNOTATION, PRICE = "paceline.dev/price-per-hour", Decimal("3600")
-
-
-@pytest.fixture(autouse=True)
-def prices() -> Iterator[None]:
-    """A dollar a second for each node."""
-    kubectl("annotate", "node", "n1", "n2", f"{ANNOTATION}={PRICE}", "--overwrite")
-    yield
-    kubectl("annotate", "node", "n1", "n2", f"{ANNOTATION}-")
 
 
 @pytest.fixture
@@ -67,7 +58,7 @@ def test_with_two_failures_the_ledger_is_the_pods_own_timestamps(namespace, witn
     spent, unsure = Decimal(0), Decimal(0)
     nodes = {node["metadata"]["name"]: node for node in get("nodes")}
     for pod in (seen := witness.stop()):
-        rate = PRICE / 3600 * share(pod, nodes[pod["spec"]["nodeName"]])
+        rate = Decimal(PRICE) / 3600 * share(pod, nodes[pod["spec"]["nodeName"]])
         ended = ends_at(pod)
         if ended is None:  # its kubelet never told: deleted with its end unseen, some moments after that was asked for
             ended = unix(pod["metadata"]["deletionTimestamp"])

@@ -49,7 +49,7 @@ def test_01_a_cnn_is_trained_on_two_nodes(namespace):
             read.update(scraped("digits", namespace))
         return found.get("phase") in ("Succeeded", "Failed") and found
 
-    found = wait("digits ends", progressing, 240)
+    found = wait("digits ends", progressing, 600)
     assert found["phase"] == "Succeeded", found
     assert seen == sorted(seen)
     assert len(set(seen)) > 3, "progress was reported on the way"
@@ -73,7 +73,7 @@ def test_01_a_cnn_is_trained_on_two_nodes(namespace):
 
 def test_02_linear_regression_with_two_processes_a_node(namespace):
     apply_example("02-linear-regression.yaml", namespace)
-    found = wait_phase("diabetes", namespace, "Succeeded", seconds=240)
+    found = wait_phase("diabetes", namespace, "Succeeded", seconds=400)
     assert float(next(m["value"] for m in found["model"]["metrics"] if m["name"] == "r2")) > 0.4
     said = "".join(logs(p["metadata"]["name"], namespace) for p in pods("diabetes", namespace))
     assert "world=4" in said
@@ -82,7 +82,7 @@ def test_02_linear_regression_with_two_processes_a_node(namespace):
 def test_03_any_torchrun_script(namespace):
     configmap("allreduce", "allreduce.py", namespace)
     apply_example("03-any-torchrun-script.yaml", namespace)
-    wait_phase("allreduce", namespace, "Succeeded", seconds=240)
+    wait_phase("allreduce", namespace, "Succeeded", seconds=400)
     said = "".join(logs(p["metadata"]["name"], namespace) for p in pods("allreduce", namespace))
     assert sorted(re.findall(r"rank (\d) of 4", said)) == ["0", "1", "2", "3"]
     assert said.count("sum of ranks 6, expected 6") == 4
@@ -105,14 +105,14 @@ def test_04_an_unmodified_hugging_face_script_reports_by_itself(namespace):
     row = kubectl("get", "tj", "hf-trainer", "-n", namespace).splitlines()[1].split()
     assert row[1:3] == ["Running", "2/2"]
     assert len(row) == 8, f"PROGRESS, ETA and LOSS are shown: {row}"
-    found = wait_phase("hf-trainer", namespace, "Succeeded", seconds=240)
+    found = wait_phase("hf-trainer", namespace, "Succeeded", seconds=400)
     assert found["progress"]["percent"] == "100.0"
 
 
 def test_05_log_pattern(namespace):
     configmap("log-pattern", "logpattern.py", namespace)
     apply_example("05-log-pattern.yaml", namespace)
-    found = wait_phase("log-pattern", namespace, "Succeeded", seconds=240)
+    found = wait_phase("log-pattern", namespace, "Succeeded", seconds=400)
     found = wait(
         "the last line's progress",
         lambda: (s := status("log-pattern", namespace))["progress"]["step"] == 60 and s,
@@ -139,7 +139,7 @@ def test_07_checkpoints_survive_a_suspension(namespace):
     patch("saved", namespace, suspend=True)
     found = wait_phase("saved", namespace, "Suspended", seconds=90)
     patch("saved", namespace, suspend=False)
-    ended = wait_phase("saved", namespace, "Succeeded", seconds=240)
+    ended = wait_phase("saved", namespace, "Succeeded", seconds=400)
     assert ended["checkpoint"]["resumedFromStep"] == found["checkpoint"]["lastStep"] > 100
     assert ended["checkpoint"]["path"].startswith("/checkpoints/saved-")
     assert float(ended["checkpoint"]["saveSeconds"]) > 0
@@ -157,7 +157,7 @@ def test_08_your_own_script_saves_when_told(namespace):
     patch("own-checkpoints", namespace, suspend=True)
     found = wait_phase("own-checkpoints", namespace, "Suspended", seconds=90)
     patch("own-checkpoints", namespace, suspend=False)
-    wait_phase("own-checkpoints", namespace, "Succeeded", seconds=240)
+    wait_phase("own-checkpoints", namespace, "Succeeded", seconds=400)
     said = logs("own-checkpoints-2-0-0", namespace) + logs("own-checkpoints-2-1-0", namespace)
     resumed = re.search(r"resumes from step (\d+)", said)
     assert resumed
@@ -165,8 +165,8 @@ def test_08_your_own_script_saves_when_told(namespace):
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.yaml")))
-def test_the_api_server_knows_every_field(name, namespace):
-    kubectl("apply", "--dry-run=server", "--validate=strict", "-n", namespace, "-f", str(EXAMPLES / name))
+def test_the_api_server_knows_every_field(name):
+    kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(EXAMPLES / name))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_the_api_server_knows_every_field(name, namespace):
 )
 def test_a_model_spread_over_two_nodes_is_the_same_model(namespace, example, name, processes):
     apply_example(example, namespace)
-    found = wait_phase(name, namespace, "Succeeded", seconds=240)
+    found = wait_phase(name, namespace, "Succeeded", seconds=400)
     assert float(next(m["value"] for m in found["model"]["metrics"] if m["name"] == "accuracy")) >= 0.97
     workers = pods(name, namespace)
     assert {p["spec"]["nodeName"] for p in workers} == {"n1", "n2"}
@@ -195,7 +195,7 @@ def test_a_model_spread_over_two_nodes_is_the_same_model(namespace, example, nam
 def test_12_a_loop_of_ones_own_uses_the_trainers_pieces(namespace):
     configmap("own-loop", "own_loop.py", namespace)
     apply_example("12-own-loop.yaml", namespace)
-    found = wait_phase("own-loop", namespace, "Succeeded", seconds=240)
+    found = wait_phase("own-loop", namespace, "Succeeded", seconds=400)
     metrics = {m["name"]: float(m["value"]) for m in found["progress"]["metrics"]}
     assert metrics["eval_accuracy"] >= 0.9
     assert found["checkpoint"]["lastStep"] == 960

@@ -72,7 +72,7 @@ def namespace():
     kubectl("create", "configmap", "faults", f"--from-file={ROOT / 'tests/e2e/faults/faults.py'}", "-n", "faults")
     wait("its service account", lambda: "default" in kubectl("get", "serviceaccount", "-n", "faults", "-o", "name"))
     yield "faults"
-    kubectl("delete", "namespace", "faults", "--timeout=120s")
+    kubectl("delete", "namespace", "faults", "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def found(namespace) -> dict[str, Any]:
         apply(*(job(fault, namespace) for fault in some))
         for fault in some:
             statuses[fault.name] = wait(
-                fault.name, lambda name=fault.name: (s := status(name, namespace)).get("lastFailure") and s, 150
+                fault.name, lambda name=fault.name: (s := status(name, namespace)).get("lastFailure") and s, 300
             )
         kubectl("delete", "tj", *(fault.name for fault in some), "-n", namespace)
     return statuses

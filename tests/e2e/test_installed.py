@@ -12,6 +12,8 @@ from tests.e2e.test_real_nodes import SLOW, job
 from tests.kube import apply, get, kubectl, wait, wait_phase
 from tools.install import RELEASE, install
 
+pytestmark = pytest.mark.alone
+
 HELM_TEST = ("helm", "test", RELEASE, "-n", SYSTEM, "--timeout", "2m")
 READ = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"
 

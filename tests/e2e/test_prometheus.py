@@ -17,11 +17,13 @@ import pytest
 import yaml
 
 from tests.compressed import COST, compression_object, full_status
-from tests.e2e.conftest import SYSTEM
+from tests.e2e.conftest import PRICE, PRICE_ANNOTATION, SYSTEM
 from tests.e2e.prometheus import ADDRESS, GPU, RULES, SCRAPE_SECONDS, Prometheus, prometheus
 from tests.kube import Json, apply, get, kubectl, pods, status, wait, wait_phase
 from tools.dashboards.reading import FOLDER, Query, load, queries
 from tools.install import install
+
+pytestmark = pytest.mark.alone
 
 NAMESPACE, JOB = "prometheus", "digits"
 # Later than now: the series of what has ended are served for an hour.
@@ -99,6 +101,7 @@ def gpus(node: str, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def priced() -> Iterator[None]:
+    kubectl("annotate", "nodes", "--all", f"{PRICE_ANNOTATION}-")
     for node, capacity in CAPACITY.items():
         labels = MACHINE | {"paceline.dev/capacity-type": capacity}
         kubectl("label", "node", node, "--overwrite", *(f"{name}={value}" for name, value in labels.items()))
@@ -112,6 +115,7 @@ def priced() -> Iterator[None]:
     for node in CAPACITY:
         gpus(node, 0)
         kubectl("label", "node", node, *(f"{name}-" for name in (*MACHINE, "paceline.dev/capacity-type")))
+    kubectl("annotate", "nodes", "--all", f"{PRICE_ANNOTATION}={PRICE}")
 
 
 def compressed() -> None:

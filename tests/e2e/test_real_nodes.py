@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.e2e.conftest import SYSTEM, configmap, leader, logs
 from tests.kube import apply, condition, get, kubectl, leftovers, patch, pods, status, wait, wait_phase
 
@@ -85,6 +87,7 @@ def test_a_missing_config_map_fails_at_once_and_names_it(namespace):
     assert "nowhere" in found["message"]
 
 
+@pytest.mark.alone
 def test_restarting_the_operator_in_the_middle_disturbs_nothing(namespace):
     apply(job("undisturbed", namespace, SLOW))
     wait_phase("undisturbed", namespace, "Running", seconds=120)

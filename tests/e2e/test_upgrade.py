@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from tests.chaos.training import Training, claim
 from tests.e2e.conftest import SYSTEM, leader
 from tests.kube import apply, get, kubectl, pods, status, wait
 from tools.install import RELEASE, install
+
+pytestmark = pytest.mark.alone
 
 
 def operators():
