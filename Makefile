@@ -58,6 +58,7 @@ cluster-test: env ## A real API server with kwok nodes: every transition, refusa
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4 --monitors
 	$(ON_CLUSTER) $(PYTEST) -q tests/cluster
+	$(ON_CLUSTER) $(PYTEST) -q tests/scale
 
 e2e: env ## Real kubelets, real torchrun, the examples as they stand
 	$(DEVCLUSTER) down
@@ -72,6 +73,17 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 	$(DEVCLUSTER) down
 	$(MAKE) -s cluster-up image
 	$(ON_CLUSTER) $(PYTEST) tests/chaos $(ARGS)
+
+WORKLOAD ?= two-hundred
+RESULTS ?= .state/bench-$(WORKLOAD).json
+.PHONY: bench bench-check
+bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand|mixed (half an hour and more)
+	$(DEVCLUSTER) down
+	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 20
+	$(ON_CLUSTER) $(BIN)/python -m bench run $(WORKLOAD) --json $(RESULTS)
+
+bench-check: env ## Are the figures of the last such runs within the bounds of bench/ranges.yaml?
+	$(BIN)/python -m bench check $(RESULTS)
 
 ##@ Generated files (each has its twin in `make verify`)
 .PHONY: crds locks chart-readme dashboards generated verify-generated

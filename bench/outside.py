@@ -1,4 +1,4 @@
-"""What can be seen without asking the operator: when pods appeared, what the API server was asked, what processes use."""
+"""What can be seen without asking the operator: what the API server was asked, what processes use."""
 
 from __future__ import annotations
 
@@ -10,43 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paceline.controller import records
 from paceline.kube.client import Client
-from paceline.kube.reflector import Reflector, Store
-from paceline.plan.observed import PodRecord
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _REQUESTS = re.compile(r'^apiserver_request_total\{.*?resource="(\w+)".*?verb="(\w+)".*\} (\S+)$')
-
-
-class Arrivals:
-    """When each worker was first heard of, by namespace/name of its job and its own name, by a watch of the bench's."""
-
-    def __init__(self, client: Client) -> None:
-        self.workers: dict[str, dict[str, float]] = {}
-        store: Store[PodRecord] = Store(self._changed)
-        path, role = "/api/v1/pods", "paceline.dev/role=worker"
-        self._reflector = Reflector(client, path, store, records.pod, labelSelector=role)
-        self._task = asyncio.create_task(self._reflector.run())
-
-    async def ready(self) -> None:
-        await self._reflector.synced.wait()
-
-    def count(self) -> int:
-        return sum(map(len, self.workers.values()))
-
-    async def until_there_are(self, job: str, count: int) -> None:
-        """So many workers of a job, those that are gone again among them. Raises TimeoutError."""
-        await until(f"{job} has had {count} workers", lambda: len(self.workers.get(job, ())) >= count, 60)
-
-    def _changed(self, before: PodRecord | None, after: PodRecord | None) -> None:
-        if before is None and after is not None:
-            job = f"{after.namespace}/{after.job_name}"
-            self.workers.setdefault(job, {}).setdefault(after.name, time.monotonic())
-
-    def stop(self) -> None:
-        self._task.cancel()
 
 
 async def asked(client: Client) -> dict[str, int]:
@@ -71,10 +39,24 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-async def until(what: str, true: Callable[[], Any], seconds: float) -> None:
+def descriptors(pid: int) -> int:
+    """Open files and sockets."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+async def until(what: str, true: Callable[[], Any], seconds: float, pause: float = 0.01) -> None:
     """Raises TimeoutError that says what did not come."""
     ends = time.monotonic() + seconds
     while not true():
         if time.monotonic() > ends:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause)
+
+
+def more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """Of counters, what was added."""
+    return {key: count - before.get(key, 0) for key, count in after.items()}
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]

@@ -1,151 +1,124 @@
-"""What is measured, each from the outside and in one pass: figures by name, in seconds, MiB, and counts a job."""
+"""What is measured, each from the outside and in one pass: figures by name, as bench/figures.py describes them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from bench.operator_process import OperatorProcess
-from bench.outside import WRITES, Arrivals, asked, cpu_seconds, resident_mib, until
+from bench.outside import WRITES, asked, cpu_seconds, descriptors, more, quantile, resident_mib, until
+from bench.seen import Seen
+from bench.steps import PATIENCE_SECONDS, apiserver, create, namespaces, settled, writes
 from bench.workloads import Workload
-from devcluster.process import Process
-from paceline.kube.client import ApiError, Client
+from paceline.kube.client import Client
 
 Json = dict[str, Any]
 Figures = dict[str, float]
-JOBS = "/apis/paceline.dev/v1alpha1"
-# A run that needs longer than this for one step has failed.
-PATIENCE_SECONDS = 300
-
-
-async def burst(client: Client, operator: OperatorProcess, work: Workload) -> Figures:
-    """All jobs at once, which then run on; the same pods by a bare client; a lost worker; a restart of the operator."""
-    async with _Namespaces(client, "burst", work.namespaces), _Watching(client) as seen:
-        api, began = _apiserver(), time.monotonic()
-        cpu = cpu_seconds(operator.pid), cpu_seconds(api)
-        await _create(client, work.objects("burst"))
-        await until("every worker exists", lambda: seen.count() >= work.jobs * work.pods, PATIENCE_SECONDS)
-        took = max(t for pods in seen.workers.values() for t in pods.values()) - began
-        figures = {
-            "create to last pod (s)": took,
-            "pods a second": work.jobs * work.pods / took,
-            "operator's CPU a pod (ms)": (cpu_seconds(operator.pid) - cpu[0]) / (work.jobs * work.pods) * 1000,
-            "API server's CPU a pod (ms)": (cpu_seconds(api) - cpu[1]) / (work.jobs * work.pods) * 1000,
-        }
-        await _all_are(client, "Running")
-        await _settled(operator)
-        figures["operator's memory (MiB)"] = resident_mib(operator.pid)
-        figures["lost worker to its replacement, median (s)"] = await _replacement(client, seen)
-        await _settled(operator)
-        figures |= await _restart(operator)
-        template = (await client.get("/api/v1/namespaces/burst-0/pods", limit="1", labelSelector=_WORKER))["items"][0]
-    figures["bare client: pods a second"] = bare = await _bare(client, template, work)
-    figures["of the bare client's rate"] = figures["pods a second"] / bare
-    return figures
+IDLE_SECONDS = 20
+REPLACEMENTS = 40
+# Nodes that vanish at once.
+STORM_SHARE = 0.1
 
 
 async def one_at_a_time(client: Client, operator: OperatorProcess, work: Workload) -> Figures:
     """Jobs on an idle operator, one after another: from create to the last of its pods."""
     took = []
-    async with _Namespaces(client, "single", 1), _Watching(client) as seen:
-        for job in Workload(work.jobs, work.pods).objects("single"):
+    async with namespaces(client, "single", 1), Seen(client) as seen:
+        for job in work.objects("single"):
             key = f"single-0/{job['metadata']['name']}"
             began = time.monotonic()
-            await _create(client, [job])
+            await create(client, [job])
             await seen.until_there_are(key, work.pods)
             took.append(max(seen.workers[key].values()) - began)
-            await _settled(operator)
-    return {"create to last pod, p50 (s)": _quantile(took, 0.5), "create to last pod, p99 (s)": _quantile(took, 0.99)}
+            await settled(operator)
+    return {"one job to its last pod, p50": quantile(took, 0.5), "one job to its last pod, p99": quantile(took, 0.99)}
 
 
 async def happy_life(client: Client, operator: OperatorProcess, work: Workload) -> Figures:
-    """Requests a job from its creation to its success."""
-    async with _Namespaces(client, "life", work.namespaces):
-        await _settled(operator)
+    """Requests a job from its creation to its success; ``work`` has seconds."""
+    async with namespaces(client, "life", work.namespaces), Seen(client) as seen:
+        await settled(operator)
         own, everybody = operator.asked(), await asked(client)
-        await _create(client, work.objects("life"))
-        await _all_are(client, "Succeeded")
-        await _settled(operator)
-        own = _more(own, operator.asked())
-        everybody = _more(everybody, await asked(client))
-    writes = sum(n for key, n in everybody.items() if key.split()[0] in WRITES and "leases" not in key)
-    renewals = own.get("PUT", 0)  # of the lease, each after a GET of it: nothing else is PUT
+        await create(client, work.objects("life"))
+        await seen.until_all_are("Succeeded", work.jobs, PATIENCE_SECONDS)
+        await settled(operator)
+        own = more(own, operator.asked())
+        everybody = more(everybody, await asked(client))
+    all_writes = sum(n for key, n in everybody.items() if key.split()[0] in WRITES and "leases" not in key)
     return {
-        "operator's writes a job": (_writes(own) - renewals) / work.jobs,
-        "operator's reads a job": (own.get("GET", 0) - renewals) / work.jobs,
-        "whole cluster's writes a job": writes / work.jobs,
+        "writes a job": writes(own) / work.jobs,
+        **{f"{verb} a job": own.get(verb, 0) / work.jobs for verb in ("POST", "PATCH", "DELETE")},
+        # The lease's renewals are a GET and a PUT each.
+        "reads a job": (own.get("GET", 0) - own.get("PUT", 0)) / work.jobs,
+        "writes a job, whole cluster": all_writes / work.jobs,
     }
 
 
-# -- steps ---------------------------------------------------------------------------------------------------------------
+async def standing(client: Client, operator: OperatorProcess, work: Workload) -> Figures:
+    """All jobs at once, which then run on, and what happens to them: lost workers, a restart, a fail-over, a storm."""
+    at_rest = resident_mib(operator.pid)
+    async with namespaces(client, "standing", work.namespaces), Seen(client) as seen:
+        figures = await _burst(client, operator, work, seen)
+        memory = resident_mib(operator.pid)
+        figures["memory at rest"], figures["memory"] = at_rest, memory
+        figures["memory a job"] = (memory - at_rest) * 1024 / work.jobs
+        figures["CPU at rest"] = await _idle(operator)
+        figures |= await _replacements(client, seen)
+        await settled(operator)
+        figures |= await _restart(operator)
+        figures |= await _fail_over(operator)
+        figures |= await _storm(client, operator, work, seen)
+        figures["pods lost or doubled"] = float(_wrong(seen, work))
+        template = (await client.get("/api/v1/namespaces/standing-0/pods", limit="1", labelSelector=_WORKER))["items"][
+            0
+        ]
+    figures["pods a second, bare client"] = bare = await _bare(client, template, work)
+    figures["of the bare client's rate"] = figures["pods a second"] / bare
+    figures["open files"] = float(descriptors(operator.pid))
+    return figures
+
+
+# -- parts of it ---------------------------------------------------------------------------------------------------------
 
 _WORKER = "paceline.dev/role=worker"
 
 
-class _Namespaces:
-    def __init__(self, client: Client, prefix: str, count: int) -> None:
-        self._client, self._names = client, [f"{prefix}-{n}" for n in range(count)]
-
-    async def __aenter__(self) -> None:
-        for name in self._names:
-            await self._client.create("/api/v1/namespaces", {"metadata": {"name": name}})
-
-    async def __aexit__(self, *_: object) -> None:
-        """They and all in them are gone before the next figure is taken."""
-        for name in self._names:
-            await self._client.delete(f"/api/v1/namespaces/{name}", {"gracePeriodSeconds": 0})
-        for name in self._names:
-            await _gone(self._client, f"/api/v1/namespaces/{name}")
-
-
-class _Watching:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def __aenter__(self) -> Arrivals:
-        self._seen = Arrivals(self._client)
-        await self._seen.ready()
-        return self._seen
-
-    async def __aexit__(self, *_: object) -> None:
-        self._seen.stop()
+async def _burst(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
+    api, began = apiserver(), time.monotonic()
+    cpu = cpu_seconds(operator.pid), cpu_seconds(api)
+    await create(client, work.objects("standing"), work.arriving)
+    await until("every worker exists", lambda: seen.count() >= work.workers, PATIENCE_SECONDS)
+    took = max(t for pods in seen.workers.values() for t in pods.values()) - began
+    figures = {
+        "all pods": took,
+        "pods a second": work.workers / took,
+        "CPU a pod": (cpu_seconds(operator.pid) - cpu[0]) / work.workers * 1000,
+        "CPU a pod, API server": (cpu_seconds(api) - cpu[1]) / work.workers * 1000,
+    }
+    await seen.until_all_are("Running", work.jobs, PATIENCE_SECONDS)
+    await settled(operator)
+    lags = seen.lags()
+    return figures | {"start to status, p50": quantile(lags, 0.5), "start to status, p99": quantile(lags, 0.99)}
 
 
-async def _create(client: Client, objects: Iterable[Json]) -> None:
-    await asyncio.gather(
-        *(client.create(f"{JOBS}/namespaces/{o['metadata']['namespace']}/trainingjobs", o) for o in objects)
-    )
+async def _idle(operator: OperatorProcess) -> float:
+    """Of a core, while all jobs run and nothing happens."""
+    before = cpu_seconds(operator.pid)
+    await asyncio.sleep(IDLE_SECONDS)
+    return (cpu_seconds(operator.pid) - before) / IDLE_SECONDS
 
 
-async def _all_are(client: Client, phase: str) -> None:
-    ends = time.monotonic() + PATIENCE_SECONDS
-    while {job.get("status", {}).get("phase") for job in (await client.get(f"{JOBS}/trainingjobs"))["items"]} != {
-        phase
-    }:
-        if time.monotonic() > ends:
-            raise TimeoutError(f"not within {PATIENCE_SECONDS} s: every job is {phase}")
-        await asyncio.sleep(1)
-
-
-async def _settled(operator: OperatorProcess) -> None:
-    """Nothing to do for a second, and no write in it."""
-    before: dict[str, int] = {}
-    while not operator.idle() or _writes(operator.asked()) - _writes(before) > 1:  # one may be the lease's
-        before = operator.asked()
-        await asyncio.sleep(1)
-
-
-async def _replacement(client: Client, seen: Arrivals, times: int = 11) -> float:
+async def _replacements(client: Client, seen: Seen) -> Figures:
+    """From the deletion of a worker to the pod in its place, of many jobs, one after another."""
     took = []
-    for job in list(seen.workers)[:times]:
+    for job in list(seen.workers)[:REPLACEMENTS]:
         namespace, victim, known = job.split("/")[0], next(iter(seen.workers[job])), len(seen.workers[job])
         began = time.monotonic()
         await client.delete(f"/api/v1/namespaces/{namespace}/pods/{victim}", {"gracePeriodSeconds": 0})
         await seen.until_there_are(job, known + 1)
         took.append(max(seen.workers[job].values()) - began)
-    return _quantile(took, 0.5)
+    return {"lost worker replaced, p50": quantile(took, 0.5), "lost worker replaced, p99": quantile(took, 0.99)}
 
 
 async def _restart(operator: OperatorProcess) -> Figures:
@@ -156,11 +129,49 @@ async def _restart(operator: OperatorProcess) -> Figures:
     await until("the queue is empty", operator.idle, PATIENCE_SECONDS)
     took = time.monotonic() - began
     await asyncio.sleep(10)
-    found = operator.asked()
-    return {
-        "restart to an empty queue (s)": took,
-        "writes after a restart": _writes(found) - found.get("PUT", 0),  # only the lease is PUT
+    return {"restart to an empty queue": took, "writes after a restart": float(writes(operator.asked()))}
+
+
+async def _fail_over(operator: OperatorProcess) -> Figures:
+    """From the leader's kill -9 until the standby leads and has nothing to do; it is the operator from then on."""
+    took = await operator.fail_over(PATIENCE_SECONDS)
+    await asyncio.sleep(5)
+    return {"fail-over to an empty queue": took, "writes after a fail-over": float(writes(operator.asked()))}
+
+
+async def _storm(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
+    """A tenth of the nodes vanish at once: until every gang is whole again, on the others."""
+    names = sorted(node["metadata"]["name"] for node in (await client.get("/api/v1/nodes"))["items"])
+    gone = set(names[:: round(1 / STORM_SHARE)])
+    nodes = [await client.get(f"/api/v1/nodes/{name}") for name in gone]
+    hit = {p["metadata"]["name"] for p in await _pods(client) if p["spec"].get("nodeName") in gone}
+    asked_before, began = operator.asked(), time.monotonic()
+    await asyncio.gather(*(client.delete(f"/api/v1/nodes/{name}") for name in gone))
+    await until("its pods are gone", lambda: not hit & set().union(*seen.alive.values()), PATIENCE_SECONDS, pause=0.1)
+    await seen.until_all_are("Running", work.jobs, PATIENCE_SECONDS)
+    took = time.monotonic() - began
+    await settled(operator)
+    figures = {
+        "storm: every gang whole": took,
+        "storm: writes a lost pod": writes(more(asked_before, operator.asked())) / max(len(hit), 1),
     }
+    for node in nodes:
+        meta = {key: node["metadata"][key] for key in ("name", "labels", "annotations")}
+        await client.create("/api/v1/nodes", {"metadata": meta, "spec": {"taints": node["spec"].get("taints", [])}})
+    return figures
+
+
+async def _pods(client: Client) -> list[Json]:
+    found: list[Json] = (await client.get("/api/v1/pods", labelSelector=_WORKER, resourceVersion="0"))["items"]
+    return found
+
+
+def _wrong(seen: Seen, work: Workload) -> int:
+    """Workers that are missing or more than were asked for, over all jobs; two of one index are one too many."""
+    return sum(
+        abs(work.pods - len(alive)) + len(alive) - len({name.rsplit("-", 1)[0] for name in alive})
+        for alive in seen.alive.values()
+    )
 
 
 async def _bare(client: Client, template: Json, work: Workload) -> float:
@@ -171,42 +182,9 @@ async def _bare(client: Client, template: Json, work: Workload) -> float:
     def pod(n: int) -> Json:
         return {"metadata": {"name": f"bare-{n}", "annotations": annotations}, "spec": spec}
 
-    async with _Namespaces(client, "bare", work.namespaces):
+    async with namespaces(client, "bare", work.namespaces):
         began = time.monotonic()
         await asyncio.gather(
-            *(
-                client.create(f"/api/v1/namespaces/bare-{n % work.namespaces}/pods", pod(n))
-                for n in range(work.jobs * work.pods)
-            )
+            *(client.create(f"/api/v1/namespaces/bare-{n % work.namespaces}/pods", pod(n)) for n in range(work.workers))
         )
-        return work.jobs * work.pods / (time.monotonic() - began)
-
-
-async def _gone(client: Client, path: str) -> None:
-    while True:
-        try:
-            await client.get(path)
-        except ApiError as error:
-            if error.code == 404:
-                return
-            raise
-        await asyncio.sleep(0.5)
-
-
-def _apiserver() -> int:
-    pid = Process("kube-apiserver").pid()
-    if pid is None:
-        raise RuntimeError("no embedded cluster is up: python -m devcluster up --nodes 0 --kwok-nodes 20")
-    return pid
-
-
-def _writes(requests: dict[str, int]) -> int:
-    return sum(requests.get(verb, 0) for verb in WRITES)
-
-
-def _more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    return {key: count - before.get(key, 0) for key, count in after.items()}
-
-
-def _quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
+        return work.workers / (time.monotonic() - began)

@@ -1,0 +1,79 @@
+"""What every measurement is made of: namespaces, jobs, and waiting until all is quiet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from bench.operator_process import OperatorProcess
+from bench.outside import WRITES
+from devcluster.process import Process
+from paceline.api import API_VERSION, PLURAL
+from paceline.kube.client import ApiError, Client, Json
+
+# A run that needs longer than this for one step has failed.
+PATIENCE_SECONDS = 900
+
+
+@asynccontextmanager
+async def namespaces(client: Client, prefix: str, count: int) -> AsyncIterator[None]:
+    """``prefix``-0, -1, …; they and all in them are gone before the next figure is taken."""
+    names = [f"{prefix}-{n}" for n in range(count)]
+    for name in names:
+        await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    for name in names:  # a pod is refused, or waits for seconds, where there is none yet
+        await _there(client, f"/api/v1/namespaces/{name}/serviceaccounts/default", there=True)
+    try:
+        yield
+    finally:
+        for name in names:
+            await client.delete(f"/api/v1/namespaces/{name}", {"gracePeriodSeconds": 0})
+        for name in names:
+            await _there(client, f"/api/v1/namespaces/{name}", there=False)
+
+
+async def create(client: Client, objects: Iterable[Json], arriving: float | None = None) -> None:
+    """All at once, or so many a second."""
+
+    async def one(n: int, obj: Json) -> None:
+        if arriving is not None:
+            await asyncio.sleep(n / arriving)
+        await client.create(f"/apis/{API_VERSION}/namespaces/{obj['metadata']['namespace']}/{PLURAL}", obj)
+
+    await asyncio.gather(*(one(n, obj) for n, obj in enumerate(objects)))
+
+
+async def settled(operator: OperatorProcess) -> None:
+    """Nothing to do for a second, and no write in it."""
+    before: dict[str, int] = {}
+    while not operator.idle() or writes(operator.asked()) - writes(before) > 0:
+        before = operator.asked()
+        await asyncio.sleep(1)
+
+
+def writes(requests: dict[str, int]) -> int:
+    """Of the operator's requests by verb; the lease's are not among them: nothing else is PUT."""
+    return sum(requests.get(verb, 0) for verb in WRITES if verb != "PUT")
+
+
+def apiserver() -> int:
+    """Its process. Raises RuntimeError."""
+    pid = Process("kube-apiserver").pid()
+    if pid is None:
+        raise RuntimeError("no embedded cluster is up: python -m devcluster up --nodes 0 --kwok-nodes 20")
+    return pid
+
+
+async def _there(client: Client, path: str, *, there: bool) -> None:
+    while True:
+        try:
+            await client.get(path)
+            found = True
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            found = False
+        if found == there:
+            return
+        await asyncio.sleep(0.1)

@@ -1,0 +1,46 @@
+"""A short run of the bench (docs/performance.md), of which only that is asserted which no machine's speed changes.
+
+Run by `make cluster-test`, with no other operator on the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bench.__main__ import measure
+from bench.figures import FIGURES
+from bench.workloads import Workload
+from tests.kube import ROOT, kubectl
+
+WORK = Workload(jobs=150, pods=8)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, float]:
+    kubectl("apply", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
+    return asyncio.run(measure(WORK, singles=3))
+
+
+def test_a_job_is_written_and_not_read(found: dict[str, float]) -> None:
+    assert found["reads a job"] == 0
+    assert found["POST a job"] <= 14, "service, disruption budget, store, eight workers, and the events that tell of it"
+    assert found["writes a job"] <= 22
+
+
+def test_a_restart_and_a_fail_over_write_nothing(found: dict[str, float]) -> None:
+    assert (found["writes after a restart"], found["writes after a fail-over"]) == (0, 0)
+
+
+def test_a_job_of_eight_takes_little_memory(found: dict[str, float]) -> None:
+    assert found["memory a job"] <= 300, "KiB"
+
+
+def test_after_restart_fail_over_and_storm_every_gang_is_whole_and_no_pod_is_doubled(found: dict[str, float]) -> None:
+    assert found["pods lost or doubled"] == 0
+
+
+def test_every_figure_is_described(found: dict[str, float]) -> None:
+    assert set(found) == set(FIGURES)
