@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import yaml
 
+from tests.e2e.compressions import ended, models, status
 from tests.e2e.conftest import logs
 from tests.kube import ROOT, apply, condition, get, kubectl, wait, wait_phase
-
-
-def status(name, namespace):
-    return get("compressionjob", name, namespace).get("status", {})
-
-
-def ended(name, namespace, seconds=900):
-    """Its status, when it has ended."""
-    last = {}
-
-    def there():
-        last.update(status(name, namespace))
-        return last.get("phase") in ("Succeeded", "Failed") and last
-
-    return wait(f"compressionjob/{name} ends", there, seconds)
 
 
 def example(name):
@@ -35,12 +20,6 @@ def example(name):
 
 def children(name, namespace):
     return get("tj", namespace=namespace, selector=f"paceline.dev/compression-name={name}")
-
-
-def models(namespace):
-    """The folder that the claim models is of."""
-    volume = get("pvc", "models", namespace)["spec"]["volumeName"]
-    return Path(get("pv", volume)["spec"]["hostPath"]["path"])
 
 
 @pytest.fixture(scope="module")
@@ -146,23 +125,3 @@ def test_18_weights_trained_for_int8(digits):
     assert stage["runtime"] == "pytorch"
     assert float(stage["sizeRatio"]) >= 2
     assert found["artifact"]["formats"] == ["safetensors"]
-
-
-def test_13_and_17_news_by_topic_and_a_student_of_two_layers_in_int8(namespace):
-    for name in ("13-topic-classification.yaml", "17-distilled-text.yaml"):
-        kubectl("apply", "-n", namespace, "-f", str(ROOT / "examples" / name))
-    source = wait_phase("topics", namespace, "Succeeded", seconds=400)
-    metrics = {m["name"]: float(m["value"]) for m in source["model"]["metrics"]}
-    assert metrics["accuracy"] >= 0.95
-    assert metrics["roc_auc"] >= 0.99
-    folder = models(namespace) / "topics"
-    assert "| politics |" in (folder / "report.md").read_text(encoding="utf-8")
-    for picture in ("loss.png", "confusion.png", "roc.png", "calibration.png"):
-        assert (folder / picture).read_bytes().startswith(b"\x89PNG"), picture
-    found = ended("topics-small", namespace, seconds=1800)
-    assert found["verdict"] == "Accepted", found
-    base, int8 = found["report"]["baseline"], found["report"]["stages"][-1]
-    assert int8["name"] == "int8"
-    assert float(int8["sizeRatio"]) >= 5
-    assert float(int8["speedup"]) >= 2
-    assert float(int8["scores"]["accuracy"]) >= 0.97 * float(base["scores"]["accuracy"])
