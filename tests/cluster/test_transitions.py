@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -30,6 +31,23 @@ def test_a_happy_life_within_eighteen_writes_and_no_reads(operator, namespace):
     assert (ended["nodes"]["desired"], ended["attempt"]) == (8, 1)
     assert ended["startTime"] <= ended["runningTime"] <= ended["completionTime"]
     kubectl("wait", "--for=condition=Ready", "tj/happy", "-n", namespace, "--timeout=5s")
+
+
+def test_in_a_namespace_that_is_deleted_nothing_is_replaced(operator):
+    """The API server takes its pods away one by one, and refuses any in their place."""
+
+    def refused():
+        found = re.search(r'paceline_api_requests_total{code="403",verb="POST"} (\S+)', operator.metrics())
+        return float(found[1]) if found else 0.0
+
+    name, jobs = "going", [f"gang-{n}" for n in range(5)]
+    kubectl("create", "namespace", name)
+    apply(*(job(each, name, nodes=8) for each in jobs))
+    for each in jobs:
+        wait_phase(each, name, "Running")
+    before = refused()
+    kubectl("delete", "namespace", name, "--timeout=60s")
+    assert refused() - before <= 2 * len(jobs), "a store and a worker at most, of each"
 
 
 def test_what_kubectl_shows(namespace):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from paceline.api.status import TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
-from paceline.controller.executor import Executor, RefusedError
+from paceline.controller.executor import Executor, NamespaceGoingError, RefusedError
 from paceline.controller.metrics import Metrics
 from paceline.controller.queue import Queue
 from paceline.controller.utilization import noticeable
@@ -39,6 +39,8 @@ class Entry:
     refused: str = ""
     refused_at: float = 0.0
     refused_generation: int = 0
+    # Its namespace is being deleted: what is left of it goes, pod by pod, and none is to be replaced.
+    going: bool = False
     patched_at: float = 0.0
     # Bound pods that have left the API, by uid, until the status has them in its ledger.
     departed: dict[str, PodRecord] = field(default_factory=dict)
@@ -212,7 +214,7 @@ class Controller:
 
     async def _reconcile(self, key: str) -> None:
         entry = self._jobs.get(self._uids.get(key, ""))
-        if entry is None:
+        if entry is None or entry.going:
             return
         job, now = entry.job, self._clock()
         self._expire_refusal(entry, now)
@@ -220,6 +222,10 @@ class Controller:
         decided = plan(job, seen, now, self._recipes)
         try:
             await self._executor.run(job, decided.actions)
+        except NamespaceGoingError as error:
+            entry.going = True
+            log.info("%s", error, extra={"job": key})
+            return
         except RefusedError as error:
             entry.refused, entry.refused_at, entry.refused_generation = str(error), now, job.metadata.generation
             log.warning("%s", error, extra={"job": key})

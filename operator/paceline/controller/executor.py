@@ -48,6 +48,10 @@ class RefusedError(Exception):
     """The API server refused a pod as the template makes it, or what guards the gang. The message is the server's."""
 
 
+class NamespaceGoingError(Exception):
+    """The namespace is being deleted, and the job with it: nothing can be made in it any more."""
+
+
 class Executor:
     def __init__(
         self,
@@ -66,12 +70,13 @@ class Executor:
         self.warnings: dict[str, tuple[float, str]] = {}
 
     async def run(self, job: TrainingJob, actions: Sequence[Action]) -> None:
-        """All actions but events at once. Raises RefusedError, else the first error after all have ended."""
+        """All actions but events at once. Raises when all have ended: NamespaceGoingError, RefusedError or the first error."""
         results = await asyncio.gather(*(self._do(job, action) for action in actions), return_exceptions=True)
         errors = [r for r in results if isinstance(r, BaseException)]
-        refused = next((e for e in errors if isinstance(e, RefusedError)), None)
-        if errors:
-            raise refused or errors[0]
+        for kind in (NamespaceGoingError, RefusedError, BaseException):
+            for error in errors:
+                if isinstance(error, kind):
+                    raise error
 
     async def tell(self, job: TrainingJob, actions: Sequence[Action]) -> None:
         """The events, once the status that they are about is written: a write that is refused is decided upon again."""
@@ -144,7 +149,7 @@ class Executor:
             if error.code == 409:
                 return None
             if error.code == 404 or (error.code == 403 and "being terminated" in error.message):
-                return None  # the namespace is going, and the job with it
+                raise NamespaceGoingError(error.message) from error
             raise
 
     async def _delete_pod(self, path: str, action: DeletePod) -> None:
