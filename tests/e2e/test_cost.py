@@ -37,8 +37,8 @@ def costs_no_more(name, namespace):
 
 def test_with_two_failures_the_ledger_is_the_pods_own_timestamps(namespace, witness):
     text = (EXAMPLES / "07-checkpoints.yaml").read_text(encoding="utf-8")
-    assert "epochs: 60" in text
-    kubectl("apply", "-n", namespace, "-f", "-", stdin=text.replace("epochs: 60", "epochs: 20"))
+    assert "epochs: 30" in text
+    kubectl("apply", "-n", namespace, "-f", "-", stdin=text.replace("epochs: 30", "epochs: 20"))
     done = 20
     for failure in (1, 2):
         done = steps("saved", namespace, done)["progress"]["step"] + 20

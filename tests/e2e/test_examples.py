@@ -104,7 +104,7 @@ def test_04_an_unmodified_hugging_face_script_reports_by_itself(namespace):
     assert 0 < float(on_the_way["percent"]) < 100
     row = kubectl("get", "tj", "hf-trainer", "-n", namespace).splitlines()[1].split()
     assert row[1:3] == ["Running", "2/2"]
-    assert len(row) == 8, f"PROGRESS, ETA and LOSS are shown: {row}"
+    assert len(row) == 9, f"PROGRESS, ETA, LOSS and COST are shown: {row}"
     found = wait_phase("hf-trainer", namespace, "Succeeded", seconds=400)
     assert found["progress"]["percent"] == "100.0"
 
