@@ -15,7 +15,7 @@ from devcluster.process import Process
 from devcluster.programs import program
 
 # Claims that can be bound at once.
-VOLUMES = 16
+VOLUMES = 32
 COREDNS, KWOK = Process("coredns"), Process("kwok")
 KWOK_STAGES = Path(__file__).with_name("kwok-stages.yaml")
 
