@@ -21,7 +21,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench import figures, scenarios
+from bench import figures, picture, scenarios
 from bench.operator_process import OperatorProcess
 from bench.workloads import WORKLOADS, Workload
 from paceline.kube import config
@@ -96,6 +96,15 @@ def table(results: Results) -> None:
     for name, of in _spreads(_read(results)).items():
         unit = figures.FIGURES[name].unit
         typer.echo(f"| {name} | {of.mean:.3g} {unit} | {of.deviation:.2g} | {of.least:.3g} | {of.most:.3g} |")
+
+
+@app.command("draw")
+def draw_picture(
+    results: Annotated[list[Path], typer.Argument(help="What `run --json` wrote, one a workload.", exists=True)],
+    to: Annotated[Path, typer.Option(help="The SVG that is written.")] = ROOT / "docs/images/bench.svg",
+) -> None:
+    """The figures of all runs as a picture."""
+    picture.draw([_read(one) for one in results], to)
 
 
 async def measure(work: Workload, singles: int = SINGLES) -> scenarios.Figures:

@@ -1,0 +1,40 @@
+"""The figures of several workloads as one picture: every run a point, so that their spread is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# What is drawn, panel by panel: its title and unit, and the figures by what they are called there.
+PANELS: Sequence[tuple[str, Mapping[str, str]]] = (
+    ("pods a second", {"Paceline": "pods a second", "bare client": "pods a second, bare client"}),
+    ("operator's memory (MiB)", {"at rest": "memory at rest", "all jobs run": "memory"}),
+    (
+        "back to an empty queue (s)",
+        {"restart": "restart to an empty queue", "fail-over": "fail-over to an empty queue"},
+    ),
+    ("lost worker replaced (s)", {"median": "lost worker replaced, p50", "99 %": "lost worker replaced, p99"}),
+)
+
+
+def draw(results: Sequence[Mapping[str, Any]], to: Path) -> None:
+    """``results`` are what `run --json` wrote, in the order in which workloads are drawn; ``to`` is an SVG."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 2.8), layout="constrained")
+    FigureCanvasSVG(figure)
+    names = [f"{one['jobs']} × {one['pods']}" for one in results]
+    for number, (title, shown) in enumerate(PANELS):
+        axes = figure.add_subplot(1, len(PANELS), number + 1)
+        for label, name in shown.items():
+            points = [(at, run["figures"][name]) for at, one in enumerate(results) for run in one["runs"]]
+            axes.plot(*zip(*points, strict=True), "o", label=label, alpha=0.7)
+        axes.set_title(title, fontsize=9)
+        axes.set_xticks(range(len(names)), names, fontsize=8)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=7)
+    # Without a date, so that the same figures give the same file.
+    figure.savefig(to, format="svg", metadata={"Date": None})
