@@ -57,7 +57,7 @@ devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut w
 cluster-test: env ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4 --monitors
-	$(ON_CLUSTER) $(PYTEST) -q tests/cluster
+	$(ON_CLUSTER) $(PYTEST) -q tests/cluster $(ARGS)
 	$(ON_CLUSTER) $(PYTEST) -q tests/scale
 
 e2e: env ## Real kubelets, real torchrun, the examples as they stand

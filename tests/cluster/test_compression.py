@@ -141,6 +141,10 @@ class Answers:
 QUARTER = {"int8": {"sizeBytes": 200_000, "latencyP50": 0.5}}
 
 
+def told(namespace):
+    return [(event["involvedObject"]["kind"], event["reason"]) for event in get("events", namespace=namespace)]
+
+
 def test_from_a_source_that_comes_later_to_an_artifact(operator, tls, namespace):
     apply(compression(namespace))
     waiting = wait("it waits for its source", lambda: condition(status(namespace), "SourceReady"))
@@ -160,8 +164,7 @@ def test_from_a_source_that_comes_later_to_an_artifact(operator, tls, namespace)
     header, row = (line.split() for line in kubectl("get", "cpj", "small", "-n", namespace).splitlines())
     assert header == ["NAME", "PHASE", "STAGE", "VERDICT", "SIZE", "SPEEDUP", "SCORE", "COST", "AGE"]
     assert row[1:9] == ["Succeeded", "report", "Accepted", "4.0:1", "4.00x", "0.9900", ">", "0.9900"]
-    told = [e["reason"] for e in get("events", namespace=namespace) if e["involvedObject"]["kind"] == "CompressionJob"]
-    assert "Accepted" in told
+    wait("it is told", lambda: ("CompressionJob", "Accepted") in told(namespace))
     owned = get("tj", namespace=namespace, selector="paceline.dev/compression-name=small")
     assert {tj["metadata"]["ownerReferences"][0]["kind"] for tj in owned} == {"CompressionJob"}
     kubectl("delete", "cpj", "small", "-n", namespace)

@@ -111,9 +111,14 @@ def test_a_failing_gang_restarts_and_then_fails_with_the_reason(namespace):
     assert found["attempt"] == 4
     assert found["lastFailure"]["exitCode"] == 1
     assert "made to fail by kwok" in found["lastFailure"]["message"]
-    events = [e["reason"] for e in get("events", namespace=namespace) if e["involvedObject"]["kind"] == "TrainingJob"]
-    assert events.count("Restarting") == 3
-    assert events.count("MaxRestartsExceeded") == 1
+
+    def told():
+        found = get("events", namespace=namespace)
+        return [e["reason"] for e in found if e["involvedObject"]["kind"] == "TrainingJob"]
+
+    wait("the end is told, after the status", lambda: "MaxRestartsExceeded" in told())
+    assert told().count("Restarting") == 3
+    assert told().count("MaxRestartsExceeded") == 1
 
 
 def test_suspend_ends_all_pods_and_resume_starts_again(namespace):
