@@ -58,6 +58,7 @@ cluster-test: env ## A real API server with kwok nodes: every transition, refusa
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4 --monitors
 	$(ON_CLUSTER) $(PYTEST) -q tests/cluster $(ARGS)
+	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 20
 	$(ON_CLUSTER) $(PYTEST) -q tests/scale
 
 e2e: env ## Real kubelets, real torchrun, the examples as they stand
@@ -75,11 +76,13 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 	$(ON_CLUSTER) $(PYTEST) tests/chaos $(ARGS)
 
 WORKLOAD ?= two-hundred
+# Of 110 pods each; a tenth of them goes in the storm.
+FAKE_NODES ?= $(if $(filter two-hundred mixed,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),100,160))
 RESULTS ?= .state/bench-$(WORKLOAD).json
 .PHONY: bench bench-check
 bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand|mixed (half an hour and more)
 	$(DEVCLUSTER) down
-	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 20
+	$(DEVCLUSTER) up --nodes 0 --kwok-nodes $(FAKE_NODES)
 	$(ON_CLUSTER) $(BIN)/python -m bench run $(WORKLOAD) --json $(RESULTS)
 
 bench-check: env ## Are the figures of the last such runs within the bounds of bench/ranges.yaml?
