@@ -145,6 +145,8 @@ async def _storm(client: Client, operator: OperatorProcess, work: Workload, seen
     gone = set(names[:: round(1 / STORM_SHARE)])
     nodes = [await client.get(f"/api/v1/nodes/{name}") for name in gone]
     hit = {p["metadata"]["name"] for p in await _pods(client) if p["spec"].get("nodeName") in gone}
+    if not hit:
+        raise RuntimeError(f"no worker runs on {', '.join(sorted(gone))}: are these nodes ready?")
     asked_before, began = operator.asked(), time.monotonic()
     await asyncio.gather(*(client.delete(f"/api/v1/nodes/{name}") for name in gone))
     await until("its pods are gone", lambda: not hit & set().union(*seen.alive.values()), PATIENCE_SECONDS, pause=0.1)
@@ -153,12 +155,20 @@ async def _storm(client: Client, operator: OperatorProcess, work: Workload, seen
     await settled(operator)
     figures = {
         "storm: every gang whole": took,
-        "storm: writes a lost pod": writes(more(asked_before, operator.asked())) / max(len(hit), 1),
+        "storm: writes a lost pod": writes(more(asked_before, operator.asked())) / len(hit),
     }
     for node in nodes:
-        meta = {key: node["metadata"][key] for key in ("name", "labels", "annotations")}
-        await client.create("/api/v1/nodes", {"metadata": meta, "spec": {"taints": node["spec"].get("taints", [])}})
+        await _bring_back(client, node)
     return figures
+
+
+async def _bring_back(client: Client, node: Json) -> None:
+    meta = {key: node["metadata"].get(key, {}) for key in ("labels", "annotations")} | {
+        "name": node["metadata"]["name"]
+    }
+    size = {key: node["status"][key] for key in ("capacity", "allocatable")}
+    taints = node["spec"].get("taints", [])
+    await client.create("/api/v1/nodes", {"metadata": meta, "spec": {"taints": taints}, "status": size})
 
 
 async def _pods(client: Client) -> list[Json]:

@@ -14,7 +14,7 @@ from bench.figures import FIGURES
 from bench.workloads import Workload
 from tests.kube import ROOT, kubectl
 
-WORK = Workload(jobs=150, pods=8)
+WORK = Workload(jobs=60, pods=8)
 
 
 @pytest.fixture(scope="module")
