@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from bench.__main__ import measure
+from bench.__main__ import LIVES, measure
 from bench.figures import FIGURES
 from bench.workloads import Workload
 from tests.kube import ROOT, kubectl
@@ -25,9 +25,12 @@ def found() -> dict[str, float]:
 
 
 def test_a_job_is_written_and_not_read(found: dict[str, float]) -> None:
-    assert found["reads a job"] == 0
-    assert found["POST a job"] <= 14, "service, disruption budget, store, eight workers, and the events that tell of it"
-    assert found["writes a job"] <= 22
+    # The lease is read before it is written: at most one read more, or less, of all jobs together.
+    assert abs(found["reads a job"]) <= 1 / min(LIVES, WORK.jobs)
+    assert found["POST a job"] == 13, "service, disruption budget, store, eight workers, and two events that tell of it"
+    assert found["DELETE a job"] == 1, "the store, in the end"
+    # The status tells of a start once in some seconds, and starts take longer where a machine has more to do.
+    assert found["PATCH a job"] <= 16
 
 
 def test_a_restart_and_a_fail_over_write_nothing(found: dict[str, float]) -> None:
