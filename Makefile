@@ -77,10 +77,10 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 
 WORKLOAD ?= two-hundred
 # Of 110 pods each; a tenth of them goes in the storm.
-FAKE_NODES ?= $(if $(filter two-hundred mixed,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),100,160))
+FAKE_NODES ?= $(if $(filter two-hundred,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),100,160))
 RESULTS ?= .state/bench-$(WORKLOAD).json
 .PHONY: bench bench-check
-bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand|mixed (half an hour and more)
+bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand (half an hour and more)
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes $(FAKE_NODES)
 	$(ON_CLUSTER) $(BIN)/python -m bench run $(WORKLOAD) --json $(RESULTS)

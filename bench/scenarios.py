@@ -87,7 +87,7 @@ _WORKER = "paceline.dev/role=worker"
 async def _burst(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
     api, began = apiserver(), time.monotonic()
     cpu = cpu_seconds(operator.pid), cpu_seconds(api)
-    await create(client, work.objects("standing"), work.arriving)
+    await create(client, work.objects("standing"))
     await until("every worker exists", lambda: seen.count() >= work.workers, PATIENCE_SECONDS)
     took = max(t for pods in seen.workers.values() for t in pods.values()) - began
     figures = {

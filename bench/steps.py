@@ -33,15 +33,10 @@ async def namespaces(client: Client, prefix: str, count: int) -> AsyncIterator[N
             await _there(client, f"/api/v1/namespaces/{name}", there=False)
 
 
-async def create(client: Client, objects: Iterable[Json], arriving: float | None = None) -> None:
-    """All at once, or so many a second."""
-
-    async def one(n: int, obj: Json) -> None:
-        if arriving is not None:
-            await asyncio.sleep(n / arriving)
-        await client.create(f"/apis/{API_VERSION}/namespaces/{obj['metadata']['namespace']}/{PLURAL}", obj)
-
-    await asyncio.gather(*(one(n, obj) for n, obj in enumerate(objects)))
+async def create(client: Client, objects: Iterable[Json]) -> None:
+    """All at once."""
+    root = f"/apis/{API_VERSION}/namespaces"
+    await asyncio.gather(*(client.create(f"{root}/{o['metadata']['namespace']}/{PLURAL}", o) for o in objects))
 
 
 async def settled(operator: OperatorProcess) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.figures import FIGURES, Spread, outside, ranges, read_ranges, spreads
-from bench.workloads import PODS_A_NAMESPACE, WORKLOADS, Workload
+from bench.workloads import PODS_A_NAMESPACE, WORKLOADS
 
 
 def test_a_namespace_never_has_more_pods_than_is_good_for_it():
@@ -16,14 +16,6 @@ def test_a_namespace_never_has_more_pods_than_is_good_for_it():
             by_namespace[namespace] = by_namespace.get(namespace, 0) + work.pods + 1
         assert len(by_namespace) == work.namespaces
         assert max(by_namespace.values()) <= PODS_A_NAMESPACE + work.pods + 1
-
-
-def test_shares_of_jobs_are_exact_and_the_same_in_every_run():
-    work = Workload(jobs=40, pods=4, failing=0.1, elastic=0.25)
-    objects = work.objects("x")
-    assert sum("fail-after" in str(job["spec"]["template"]) for job in objects) == 4
-    assert sum("elastic" in job["spec"] for job in objects) == 10
-    assert work.objects("x") == objects
 
 
 def test_bounds_are_a_fifth_beyond_the_mean_to_the_worse_side():

@@ -224,7 +224,7 @@ class CompressionController:
         except ApiError as error:
             if error.code == 409:
                 return  # names follow from what is asked for: it is the same one, or the one before it that is ending
-            if error.code == 404 or (error.code == 403 and "being terminated" in error.message):
+            if error.code == 404 or error.namespace_going:
                 return  # the namespace is going, and the job with it
             if error.code not in USERS_OWN:
                 raise

@@ -148,7 +148,9 @@ class Executor:
         except ApiError as error:
             if error.code == 409:
                 return None
-            if error.code == 404 or (error.code == 403 and "being terminated" in error.message):
+            if error.code == 404:
+                return None  # the namespace is gone, and the job with it
+            if error.namespace_going:
                 raise NamespaceGoingError(error.message) from error
             raise
 

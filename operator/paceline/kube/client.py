@@ -31,6 +31,11 @@ class ApiError(Exception):
         super().__init__(f"{code} {reason}: {message}")
         self.code, self.reason, self.message = code, reason, message
 
+    @property
+    def namespace_going(self) -> bool:
+        """Nothing can be made in its namespace any more, which is being deleted, and that cannot be taken back."""
+        return self.code == 403 and "being terminated" in self.message
+
 
 class Client:
     def __init__(self, cluster: Cluster, observer: Observer = lambda verb, code: None) -> None:
