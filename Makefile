@@ -77,13 +77,18 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 
 WORKLOAD ?= two-hundred
 # Of 110 pods each; a tenth of them goes in the storm.
-FAKE_NODES ?= $(if $(filter two-hundred,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),100,160))
+FAKE_NODES ?= $(if $(filter two-hundred trouble,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),100,160))
 RESULTS ?= .state/bench-$(WORKLOAD).json
-.PHONY: bench bench-check
-bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand (half an hour and more)
+.PHONY: bench bench-check bench-churn
+bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand|trouble (half an hour and more)
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes $(FAKE_NODES)
 	$(ON_CLUSTER) $(BIN)/python -m bench run $(WORKLOAD) --json $(RESULTS)
+
+bench-churn: env ## Jobs come and go while things break: ARGS="--minutes 60 --seed 1", or --no-faults, to look for growth
+	$(DEVCLUSTER) down
+	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 20
+	$(ON_CLUSTER) $(BIN)/python -m bench churn $(ARGS)
 
 bench-check: env ## Are the figures of the last such runs within the bounds of bench/ranges.yaml?
 	$(BIN)/python -m bench check $(RESULTS)

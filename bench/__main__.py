@@ -12,6 +12,8 @@ import json
 import tempfile
 import time
 import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +23,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench import figures, picture, scenarios
+from bench import churn, figures, picture, scenarios, trouble
 from bench.operator_process import OperatorProcess
+from bench.wire import Wire
 from bench.workloads import WORKLOADS, Workload
 from paceline.kube import config
 from paceline.kube.client import Client
@@ -47,21 +50,37 @@ def run(
     if workload not in WORKLOADS:
         raise typer.BadParameter(f"no workload {workload!r}: take one of {', '.join(WORKLOADS)}")
     work = WORKLOADS[workload]
-    try:
-        kubectl("apply", "-f", str(ROOT / "crds"))
-        kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
-    except (OSError, RefusedError) as error:
-        raise typer.BadParameter(f"no cluster to measure on: {error}\n{__doc__}") from error
+    _install_crds()
     console, found = Console(), list[dict[str, Any]]()
     for n in range(1, runs + 1):
         console.print(f"• run {n} of {runs}: {work.jobs} jobs of {work.pods} workers (usually 4 to 15 minutes) …")
         began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        measured = asyncio.run(measure(work))
+        measured = asyncio.run(in_trouble(work) if workload == "trouble" else measure(work))
         found.append({"run": uuid.uuid4().hex[:8], "began": began, "figures": measured})
         if json_file:
             written = {"workload": workload, **asdict(work), "runs": found}
             json_file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     console.print(_table([one["figures"] for one in found]))
+
+
+@app.command("churn")
+def churn_command(
+    minutes: Annotated[float, typer.Option(help="How long jobs come.", min=0.1)] = 60,
+    seed: Annotated[int, typer.Option(help="Of the jobs and of what breaks.")] = 1,
+    faults: Annotated[bool, typer.Option(help="Break things meanwhile; without, growth is looked for.")] = True,
+) -> None:
+    """Jobs come and go: exits with 1 where one does not come to what it should, or something is left over, or grows."""
+    _install_crds()
+    console = Console()
+    console.print(f"• {minutes:.0f} minutes of {churn.JOBS_A_MINUTE} jobs a minute, and until they have ended …")
+    outcome = asyncio.run(churned(minutes * 60, seed, faults, console.print))
+    console.print("jobs:  ", ", ".join(f"{count} {kind}" for kind, count in outcome.jobs.items()))
+    console.print("faults:", ", ".join(f"{count} × {name}" for name, count in outcome.faults.items()) or "none")
+    for line in outcome.wrong:
+        console.print(line)
+    if outcome.wrong:
+        raise typer.Exit(1)
+    console.print("every job came to what it should, its ledger adds up, and nothing is left over")
 
 
 @app.command()
@@ -94,7 +113,7 @@ def table(results: Results) -> None:
     """The figures as a Markdown table."""
     typer.echo("| figure | mean | deviation | least | most |\n| --- | --- | --- | --- | --- |")
     for name, of in _spreads(_read(results)).items():
-        unit = figures.FIGURES[name].unit
+        unit = figures.ALL[name].unit
         typer.echo(f"| {name} | {of.mean:.3g} {unit} | {of.deviation:.2g} | {of.least:.3g} | {of.most:.3g} |")
 
 
@@ -109,9 +128,7 @@ def draw_picture(
 
 async def measure(work: Workload, singles: int = SINGLES) -> scenarios.Figures:
     """All figures of one run. Raises TimeoutError, after the operator's last words, where something does not come."""
-    client = Client(config.load())
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "operator.log"
+    async with _client() as client, _log() as log:
         operator = OperatorProcess(log)
         await operator.start()
         try:
@@ -119,13 +136,55 @@ async def measure(work: Workload, singles: int = SINGLES) -> scenarios.Figures:
             lives = replace(work, jobs=min(LIVES, work.jobs), seconds=LIFE_SECONDS)
             found |= await scenarios.happy_life(client, operator, lives)
             return found | await scenarios.standing(client, operator, work)
+        finally:
+            operator.stop()
+
+
+async def churned(seconds: float, seed: int, faults: bool, say: Callable[[str], None]) -> churn.Outcome:
+    """As measure, of bench/churn.py."""
+    async with _client() as client, _log() as log, Wire() as wire:
+        operator = OperatorProcess(log, wire.kubeconfig(log.parent), churn.FLAGS)
+        await operator.start()
+        try:
+            return await churn.Churn(client, operator, wire, seed).run(seconds, faults=faults, say=say)
+        finally:
+            operator.stop()
+
+
+async def in_trouble(work: Workload) -> scenarios.Figures:
+    """As measure, of bench/trouble.py."""
+    async with _client() as client, _log() as log:
+        return await trouble.measure(client, work, log)
+
+
+def _install_crds() -> None:
+    try:
+        kubectl("apply", "-f", str(ROOT / "crds"))
+        kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
+    except (OSError, RefusedError) as error:
+        raise typer.BadParameter(f"no cluster to measure on: {error}\n{__doc__}") from error
+
+
+@asynccontextmanager
+async def _client() -> AsyncIterator[Client]:
+    client = Client(config.load())
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def _log() -> AsyncIterator[Path]:
+    """Where operators write; its end is shown where something does not come."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "operator.log"
+        try:
+            yield log
         except TimeoutError:
             lines = log.read_text("utf-8").splitlines()[-20:]
             Console(stderr=True).print("the operator's last words:", *lines, sep="\n")
             raise
-        finally:
-            operator.stop()
-            await client.close()
 
 
 def _read(results: Path) -> dict[str, Any]:
@@ -141,7 +200,7 @@ def _table(runs: list[scenarios.Figures]) -> Table:
     shown = Table("figure", "", "mean", "deviation", "least", "most")
     for name, of in figures.spreads(runs).items():
         numbers = (f"{value:.3g}" for value in (of.mean, of.deviation, of.least, of.most))
-        shown.add_row(name, figures.FIGURES[name].unit, *numbers)
+        shown.add_row(name, figures.ALL[name].unit, *numbers)
     return shown
 
 

@@ -26,6 +26,7 @@ class Figure:
 
 COUNT = Figure("", timed=False)
 SECONDS = Figure("s")
+# Of every workload but the one whose API server is in trouble.
 FIGURES = {
     "one job to its last pod, p50": SECONDS,
     "one job to its last pod, p99": SECONDS,
@@ -58,6 +59,15 @@ FIGURES = {
     "of the bare client's rate": Figure("", more=True, timed=False),
     "open files": COUNT,
 }
+TROUBLES = ("undisturbed", "slow", "throttled", "API server restarted")
+TROUBLE_FIGURES = {
+    **{f"{trouble}: every gang runs": SECONDS for trouble in TROUBLES},
+    **{f"{trouble}: pods lost or doubled": COUNT for trouble in (*TROUBLES, "cut off")},
+    "throttled: refusals a job": Figure(""),
+    "cut off: lost workers replaced": SECONDS,
+    "cut off: the old leader ended": SECONDS,
+}
+ALL = FIGURES | TROUBLE_FIGURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ def ranges(found: Mapping[str, Spread]) -> dict[str, dict[str, float]]:
     """Bounds of each figure: its mean and a fifth more, or a fifth less where more is better."""
     return {
         name: {"least": _rounded(of.mean * (1 - MARGIN))}
-        if FIGURES[name].more
+        if ALL[name].more
         else {"most": _rounded(of.mean * (1 + MARGIN))}
         for name, of in found.items()
     }
@@ -95,7 +105,7 @@ def outside(found: Mapping[str, Spread], bounds: Mapping[str, Mapping[str, float
         if name not in found:
             said.append(f"{name}: was not measured")
             continue
-        mean, unit = found[name].mean, FIGURES[name].unit
+        mean, unit = found[name].mean, ALL[name].unit
         if mean > bound.get("most", mean):
             said.append(f"{name}: {mean:.3g} {unit} is more than {bound['most']:.3g}".replace("  ", " "))
         if mean < bound.get("least", mean):

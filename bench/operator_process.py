@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.outside import until
@@ -18,8 +20,9 @@ _PORTS = itertools.count(18190)
 
 
 class OperatorProcess:
-    def __init__(self, log: Path) -> None:
-        self._log, self._url = log, ""
+    def __init__(self, log: Path, kubeconfig: Path | None = None, flags: Sequence[str] = ()) -> None:
+        """``kubeconfig``: its way to the API server, where it is not the bench's own; ``flags``: more than the chart sets."""
+        self._log, self._kubeconfig, self._flags, self._url = log, kubeconfig, flags, ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -27,19 +30,37 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.pid
 
+    def launch(self) -> None:
+        """Returns at once."""
+        port = next(_PORTS)
+        command = [sys.executable, "-m", "paceline", "operator", "--trainer-image=trainer:1"]
+        command += ["--job-disruption-budgets", f"--metrics-port={port}", "--log-format=text"]
+        command += [f"--identity=bench-{port}", *self._flags]
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
+        if self._kubeconfig is not None:
+            env["KUBECONFIG"] = str(self._kubeconfig)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+        self._url = f"http://127.0.0.1:{port}/metrics"
+
     async def start(self) -> None:
         """Raises TimeoutError where it does not come to lead."""
-        self._process, self._url = self._launch()
-        await until(f"the operator leads (its log: {self._log})", self._leads, 60)
+        self.launch()
+        await until(f"the operator leads (its log: {self._log})", self.leads, 60)
+
+    async def stand_by(self) -> None:
+        """Raises TimeoutError where it does not come up beside the one that leads."""
+        self.launch()
+        await until("the standby is there", lambda: "paceline_leader 0.0" in self.page(), 60)
 
     async def fail_over(self, patience: float) -> float:
         """Another one stands by, and takes this one's place when it is killed: seconds until it leads and has nothing to do."""
-        standby, url = self._launch()
-        await until("the standby is there", lambda: "paceline_leader 0.0" in _page(url), 60)
+        standby = OperatorProcess(self._log, self._kubeconfig, self._flags)
+        await standby.stand_by()
         self.stop(signal.SIGKILL)
         began = time.monotonic()
-        self._process, self._url = standby, url
-        await until("the standby leads", self._leads, patience)
+        self._process, self._url = standby._process, standby._url
+        await until("the standby leads", self.leads, patience)
         await until("the queue is empty", self.idle, patience)
         return time.monotonic() - began
 
@@ -48,38 +69,29 @@ class OperatorProcess:
             self._process.send_signal(how)
             self._process.wait(60)
 
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def leads(self) -> bool:
+        return "paceline_leader 1.0" in self.page()
+
     def idle(self) -> bool:
-        return "paceline_workqueue_depth 0.0" in _page(self._url)
+        return "paceline_workqueue_depth 0.0" in self.page()
 
     def asked(self) -> dict[str, int]:
         """Its requests since it was started, by verb. The lease's are among them: a GET and a PUT in some seconds."""
         return requests(self._url)
 
-    def _leads(self) -> bool:
-        return "paceline_leader 1.0" in _page(self._url)
+    def refused(self) -> int:
+        """How often the API server has told it that it asks too much (429)."""
+        counts = re.findall(r'^paceline_api_requests_total\{code="429".*\} (\S+)$', self.page(), re.MULTILINE)
+        return sum(int(float(count)) for count in counts)
 
-    def _launch(self) -> tuple[subprocess.Popen[bytes], str]:
-        port = next(_PORTS)
-        command = [
-            sys.executable,
-            "-m",
-            "paceline",
-            "operator",
-            "--trainer-image=trainer:1",
-            "--job-disruption-budgets",
-        ]
-        command += [f"--metrics-port={port}", "--log-format=text", f"--identity=bench-{port}"]
-        env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
-        return process, f"http://127.0.0.1:{port}/metrics"
-
-
-def _page(url: str) -> str:
-    """The metrics page; empty while the process does not serve it."""
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            text: str = answer.read().decode()
-    except OSError:
-        return ""
-    return text
+    def page(self) -> str:
+        """The metrics page; empty while the process does not serve it."""
+        try:
+            with urllib.request.urlopen(self._url, timeout=10) as answer:
+                text: str = answer.read().decode()
+        except OSError:
+            return ""
+        return text

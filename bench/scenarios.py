@@ -9,7 +9,18 @@ from typing import Any
 from bench.operator_process import OperatorProcess
 from bench.outside import WRITES, asked, cpu_seconds, descriptors, more, quantile, resident_mib, until
 from bench.seen import Seen
-from bench.steps import PATIENCE_SECONDS, apiserver, create, namespaces, settled, writes
+from bench.steps import (
+    PATIENCE_SECONDS,
+    WORKER,
+    apiserver,
+    bring_back,
+    create,
+    namespaces,
+    settled,
+    workers,
+    writes,
+    wrong,
+)
 from bench.workloads import Workload
 from paceline.kube.client import Client
 
@@ -69,10 +80,8 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
         figures |= await _restart(operator)
         figures |= await _fail_over(operator)
         figures |= await _storm(client, operator, work, seen)
-        figures["pods lost or doubled"] = float(_wrong(seen, work))
-        template = (await client.get("/api/v1/namespaces/standing-0/pods", limit="1", labelSelector=_WORKER))["items"][
-            0
-        ]
+        figures["pods lost or doubled"] = float(wrong(seen, work))
+        template = (await client.get("/api/v1/namespaces/standing-0/pods", limit="1", labelSelector=WORKER))["items"][0]
     figures["pods a second, bare client"] = bare = await _bare(client, template, work)
     figures["of the bare client's rate"] = figures["pods a second"] / bare
     figures["open files"] = float(descriptors(operator.pid))
@@ -80,8 +89,6 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
 
 
 # -- parts of it ---------------------------------------------------------------------------------------------------------
-
-_WORKER = "paceline.dev/role=worker"
 
 
 async def _burst(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
@@ -144,7 +151,7 @@ async def _storm(client: Client, operator: OperatorProcess, work: Workload, seen
     names = sorted(node["metadata"]["name"] for node in (await client.get("/api/v1/nodes"))["items"])
     gone = set(names[:: round(1 / STORM_SHARE)])
     nodes = [await client.get(f"/api/v1/nodes/{name}") for name in gone]
-    hit = {p["metadata"]["name"] for p in await _pods(client) if p["spec"].get("nodeName") in gone}
+    hit = {p["metadata"]["name"] for p in await workers(client) if p["spec"].get("nodeName") in gone}
     if not hit:
         raise RuntimeError(f"no worker runs on {', '.join(sorted(gone))}: are these nodes ready?")
     asked_before, began = operator.asked(), time.monotonic()
@@ -158,30 +165,8 @@ async def _storm(client: Client, operator: OperatorProcess, work: Workload, seen
         "storm: writes a lost pod": writes(more(asked_before, operator.asked())) / len(hit),
     }
     for node in nodes:
-        await _bring_back(client, node)
+        await bring_back(client, node)
     return figures
-
-
-async def _bring_back(client: Client, node: Json) -> None:
-    meta = {key: node["metadata"].get(key, {}) for key in ("labels", "annotations")} | {
-        "name": node["metadata"]["name"]
-    }
-    size = {key: node["status"][key] for key in ("capacity", "allocatable")}
-    taints = node["spec"].get("taints", [])
-    await client.create("/api/v1/nodes", {"metadata": meta, "spec": {"taints": taints}, "status": size})
-
-
-async def _pods(client: Client) -> list[Json]:
-    found: list[Json] = (await client.get("/api/v1/pods", labelSelector=_WORKER, resourceVersion="0"))["items"]
-    return found
-
-
-def _wrong(seen: Seen, work: Workload) -> int:
-    """Workers that are missing or more than were asked for, over all jobs; two of one index are one too many."""
-    return sum(
-        abs(work.pods - len(alive)) + len(alive) - len({name.rsplit("-", 1)[0] for name in alive})
-        for alive in seen.alive.values()
-    )
 
 
 async def _bare(client: Client, template: Json, work: Workload) -> float:

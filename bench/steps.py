@@ -8,12 +8,15 @@ from contextlib import asynccontextmanager
 
 from bench.operator_process import OperatorProcess
 from bench.outside import WRITES
+from bench.seen import Seen
+from bench.workloads import Workload
 from devcluster.process import Process
 from paceline.api import API_VERSION, PLURAL
 from paceline.kube.client import ApiError, Client, Json
 
 # A run that needs longer than this for one step has failed.
 PATIENCE_SECONDS = 900
+WORKER = "paceline.dev/role=worker"
 
 
 @asynccontextmanager
@@ -58,6 +61,29 @@ def apiserver() -> int:
     if pid is None:
         raise RuntimeError("no embedded cluster is up: python -m devcluster up --nodes 0 --kwok-nodes 20")
     return pid
+
+
+async def workers(client: Client) -> list[Json]:
+    """The pods of all jobs but their stores."""
+    found: list[Json] = (await client.get("/api/v1/pods", labelSelector=WORKER, resourceVersion="0"))["items"]
+    return found
+
+
+def wrong(seen: Seen, work: Workload) -> int:
+    """Workers that are missing or more than were asked for, over all jobs; two of one index are one too many."""
+    return sum(
+        abs(work.pods - len(alive)) + len(alive) - len({name.rsplit("-", 1)[0] for name in alive})
+        for alive in seen.alive.values()
+    )
+
+
+async def bring_back(client: Client, node: Json) -> None:
+    """A node that was deleted, empty, with the size that it had."""
+    meta = {key: node["metadata"].get(key, {}) for key in ("labels", "annotations")}
+    size = {key: node["status"][key] for key in ("capacity", "allocatable")}
+    spec = {"taints": node["spec"].get("taints", [])}
+    body = {"metadata": meta | {"name": node["metadata"]["name"]}, "spec": spec, "status": size}
+    await client.create("/api/v1/nodes", body)
 
 
 async def _there(client: Client, path: str, *, there: bool) -> None:

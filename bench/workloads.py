@@ -43,4 +43,6 @@ WORKLOADS = {
     "two-hundred": Workload(jobs=200, pods=8),
     "thousand": Workload(jobs=1000, pods=8),
     "five-thousand": Workload(jobs=5000, pods=2),
+    # Several times, with the API server slow, refusing, restarting, not to be reached.
+    "trouble": Workload(jobs=60, pods=8),
 }

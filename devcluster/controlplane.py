@@ -51,11 +51,17 @@ def start() -> None:
             if Process(name).pid() and name != "etcd":
                 Process(name).stop()
         Process("etcd").start([*prefix, program("etcd"), *_etcd()])
-        Process("kube-apiserver").start([*prefix, program("kube-apiserver"), *_apiserver()])
-        wait_for(healthy_api, 90, "the API server", Process("kube-apiserver").log)
+        start_api_server()
         Process("kube-controller-manager").start([*prefix, program("kube-controller-manager"), *_controller_manager()])
         Process("kube-scheduler").start([*prefix, program("kube-scheduler"), *_scheduler()])
         wait_for(_default_account, 60, "the controller manager", Process("kube-controller-manager").log)
+
+
+def start_api_server() -> None:
+    """Where it is not running; returns when it answers. Raises ClusterError."""
+    process = Process("kube-apiserver")
+    process.start([*inside(CONTROL_PLANE_NETNS), program("kube-apiserver"), *_apiserver()])
+    wait_for(healthy_api, 90, "the API server", process.log)
 
 
 def healthy_api() -> bool:

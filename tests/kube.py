@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def wait_phase(name: str, namespace: str, *phases: str, seconds: float = 60) -> 
 
     wait(f"tj/{name} {' or '.join(phases)}", there, seconds)
     return last
+
+
+def ledger_is_whole(found: Json) -> bool:
+    """Do the parts of a status' dollars add up, by what they went for and by day? That of a job without any does."""
+    if "cost" not in found:
+        return True
+    accrued = Decimal(found["cost"]["accruedUSD"])
+    by_part = sum(map(Decimal, found["goodput"]["usd"].values()))
+    return bool(by_part == accrued == sum(Decimal(day["usd"]) for day in found["cost"]["days"]))
 
 
 def job(name: str, namespace: str, annotations: Json | None = None, **spec: Any) -> Json:

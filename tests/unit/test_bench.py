@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import itertools
+import time
+from collections import Counter
 
-from bench.figures import FIGURES, Spread, outside, ranges, read_ranges, spreads
+import pytest
+import yaml
+
+from bench.churn import KINDS, arrivals, grown
+from bench.figures import ALL, Spread, outside, ranges, read_ranges, spreads
+from bench.wire import Wire
 from bench.workloads import PODS_A_NAMESPACE, WORKLOADS
 
 
@@ -36,4 +44,65 @@ def test_what_is_zero_stays_zero():
 
 def test_the_bounds_that_are_kept_are_of_figures_and_workloads_that_there_are():
     for name in WORKLOADS:
-        assert set(read_ranges(name)) <= set(FIGURES)
+        assert set(read_ranges(name)) <= set(ALL)
+
+
+def test_the_same_seed_brings_the_same_jobs_and_every_kind_of_them_comes():
+    some = list(itertools.islice(arrivals(3), 200))
+    assert some == list(itertools.islice(arrivals(3), 200))
+    assert some != list(itertools.islice(arrivals(4), 200))
+    assert set(Counter(one.kind for one in some)) == set(KINDS)
+    assert {one.end for one in some} == {"Succeeded", "Failed", "deleted"}
+    assert len({one.job["metadata"]["name"] for one in some}) == 200
+
+
+@pytest.mark.parametrize(
+    ("late", "said"),
+    [
+        ((100.0, 20, 500), []),
+        ((109.0, 21, 540), []),
+        ((120.0, 20, 500), ["120 MiB of memory in the last quarter, 100 in the second"]),
+        ((100.0, 30, 500), ["30 open files in the last quarter, 20 in the second"]),
+    ],
+)
+def test_what_has_grown_is_told(late, said):
+    early, start = (100.0, 20, 500), (60.0, 10, 100)
+    assert grown([start] * 5 + [early] * 10 + [late] * 5) == said
+    assert grown([early, late]) == [], "too short to tell"
+
+
+def test_a_wire_takes_its_time_and_is_silent_while_it_is_cut(tmp_path, monkeypatch):
+    async def echo(reader, writer):
+        while data := await reader.read(100):
+            writer.write(data.upper())
+        writer.close()
+
+    async def ask(reader, writer):
+        writer.write(b"hello")
+        return await asyncio.wait_for(reader.readexactly(5), 0.5)
+
+    async def through() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        cluster = {"server": f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"}
+        (tmp_path / "admin").write_text(yaml.safe_dump({"clusters": [{"cluster": cluster}], "users": [{"user": {}}]}))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "admin"))
+        async with Wire() as wire:
+            given = yaml.safe_load(wire.kubeconfig(tmp_path, "secret").read_text())
+            assert given["users"][0]["user"] == {"token": "secret"}
+            port = int(given["clusters"][0]["cluster"]["server"].rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await ask(reader, writer) == b"HELLO"
+            wire.delay = 0.2
+            began = time.monotonic()
+            assert await ask(reader, writer) == b"HELLO"
+            assert time.monotonic() - began >= 0.2
+            wire.delay = 0.0
+            wire.cut()
+            with pytest.raises(TimeoutError):
+                await ask(reader, writer)
+            wire.mend()
+            assert await asyncio.wait_for(reader.readexactly(5), 5) == b"HELLO", "late, but not lost"
+            writer.close()
+        server.close()
+
+    asyncio.run(through())
