@@ -59,10 +59,17 @@ def test_what_jobs_have_cost_by_job_namespace_team_and_day(operator, prices, nam
     for name, team in (("one", "vision"), ("two", "speech"), ("three", "vision")):
         apply(costs(name, namespace, team))
         wait_phase(name, namespace, "Running")
-    running = told("-n", namespace)
+
+    def told_of_what_stands() -> tuple[Json, dict[str, Json]] | None:
+        """What the command says, and the costs that it says it of: none is written meanwhile."""
+        before = {name: status(name, namespace)["cost"] for name in ("one", "two", "three")}
+        said = told("-n", namespace)
+        return (said, before) if before == {name: status(name, namespace)["cost"] for name in before} else None
+
+    running, stands = wait("the command is quicker than the operator", told_of_what_stands)
     moment = datetime.fromisoformat(running["asOf"]).timestamp()
     for row in running["rows"]:
-        known = status(row["job"], namespace)["cost"]
+        known = stands[row["job"]]
         written = datetime.fromisoformat(known["asOf"]).timestamp()
         rate = Decimal(known["hourlyRateUSD"]) / 3600
         assert rate >= 1

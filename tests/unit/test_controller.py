@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from paceline.controller import records
 from paceline.controller.controller import Controller, merge_patch
 from paceline.controller.metrics import Metrics
 from paceline.kube.client import ApiError
-from paceline.plan.urgency import may_wait
+from paceline.plan.urgency import comes_up, may_wait
 from paceline.render.pods import Installation
 
 JSON = st.recursive(
@@ -143,3 +144,55 @@ def test_what_may_wait_for_company(world):
     world.run_all()
     world.settle()
     assert not may_wait(starting, world.job.status), "Running is news"
+
+
+def trainer(**state):
+    return [{"name": "trainer", "state": state}]
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"),
+    [
+        ({"phase": "Pending"}, True),
+        ({"phase": "Running", "containerStatuses": trainer(running={"startedAt": "2026-11-23T10:00:01Z"})}, True),
+        ({"phase": "Running", "containerStatuses": trainer(terminated={"exitCode": 1})}, False),
+        ({"phase": "Running", "containerStatuses": trainer(terminated={"exitCode": 0})}, False),
+        ({"phase": "Succeeded"}, False),
+        ({"phase": "Failed", "reason": "Evicted"}, False),
+        ({"phase": "Pending", "reason": "NodeLost"}, False),
+        (
+            {"phase": "Running", "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "Preempted"}]},
+            False,
+        ),
+    ],
+)
+def test_a_pod_that_comes_up_may_wait_for_company_and_no_other(status, waits):
+    assert comes_up(records.pod(pod(**status))) is waits
+
+
+def test_a_pod_that_is_being_deleted_or_gone_is_looked_at_at_once():
+    going = pod(phase="Running")
+    going["metadata"]["deletionTimestamp"] = "2026-11-23T10:00:02Z"
+    assert not comes_up(records.pod(going))
+    assert not comes_up(None)
+
+
+async def test_pods_that_come_up_together_are_looked_at_once():
+    controller = Controller(Server(None), Installation("trainer:1"), {}, Metrics())
+    meta = {"name": "j", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 1}
+    spec = {"image": "torch:1", "command": ["torchrun"]}
+    job = {"metadata": {**meta, "creationTimestamp": "2026-11-23T10:00:00Z"}, "spec": spec}
+    controller.job_event(job, deleted=False)
+    key, _ = await controller.queue.take()
+    controller.queue.done(key)
+    for n in range(8):
+        up = pod(phase="Pending")
+        up["metadata"] |= {"name": f"p-{n}", "uid": f"x-{n}"}
+        controller.pods.put(f"n/p-{n}", records.pod(up))
+    assert len(controller.queue) == 0, "not yet"
+    async with asyncio.timeout(10):
+        key, _ = await controller.queue.take()
+        controller.queue.done(key)
+    assert len(controller.queue) == 0
+    controller.pods.remove("n/p-3")
+    assert len(controller.queue) == 1, "at once"

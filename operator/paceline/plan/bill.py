@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 
 from paceline.api.trainingjob import TrainingJob
 from paceline.cost import lookup
 from paceline.cost.ledger import Key, Ledger, Stay, Totals, observe
+from paceline.cost.lookup import Amounts, Price
 from paceline.cost.prices import Purchase
 from paceline.plan.books import STORE, read_ledger
 from paceline.plan.observed import Observed, PodRecord
@@ -69,18 +70,20 @@ class Bill:
 def _stays(job: TrainingJob, seen: Observed, known: Ledger) -> Mapping[Key, Stay]:
     """The bound pods that can be seen, and those that have left since the last write, each at its price."""
     found: dict[Key, Stay] = {}
+    asked = None if job.spec.cost.capacity_type is None else PURCHASE[job.spec.cost.capacity_type]
+    book = seen.books.get(job.spec.cost.price_book)
+
+    @cache  # the workers of a node ask for the same
+    def price_of(asks: Amounts, node: str) -> Price:
+        host = seen.nodes[node].host if node in seen.nodes else None
+        return lookup.price(asks, host, book, asked, job.spec.cost.price_book)
+
     for pod in (*seen.departed, *seen.pods):
         if pod.scheduled_at is None:
             continue
         start, name = int(pod.scheduled_at) * 1000, _name(pod)
         before = known.known().get((name, start))
-        if before is not None and before.price.usd is not None:
-            price = before.price
-        else:
-            node, spec = seen.nodes.get(pod.node), job.spec.cost
-            asked = None if spec.capacity_type is None else PURCHASE[spec.capacity_type]
-            book = seen.books.get(spec.price_book)
-            price = lookup.price(pod.asks, node.host if node else None, book, asked, spec.price_book)
+        price = before.price if before is not None and before.price.usd is not None else price_of(pod.asks, pod.node)
         end = None if pod.ended_at is None else int(pod.ended_at) * 1000
         found[name, start] = Stay(start, end, price)
     return found

@@ -28,6 +28,7 @@ class Draft(Writing[TrainingJobStatus, Action]):
         super().__init__(job.status, job.metadata.generation, now)
         self.job, self.seen = job, seen
         self._deleted: set[str] = set()
+        self._gang: tuple[tuple[int, int], Gang] | None = None
         # The gang has just been given a larger size: workers are missing, and none is lost.
         self.grown = False
         # A failure is seen that cannot be judged yet: nothing is done about missing workers before.
@@ -53,8 +54,13 @@ class Draft(Writing[TrainingJobStatus, Action]):
     @property
     def gang(self) -> Gang:
         """The current attempt's workers, without those that this plan deletes."""
-        here = (p for p in self.workers if p.uid not in self._deleted)
-        return Gang.of(here, self.seen.nodes, self.job.spec.node_loss.detect_seconds, self.now)
+        # Asked for by every step: made anew only where one has changed what it follows from (ADR 13).
+        made_of = self.attempt, len(self._deleted)
+        if self._gang is None or self._gang[0] != made_of:
+            here = (p for p in self.workers if p.uid not in self._deleted)
+            gang = Gang.of(here, self.seen.nodes, self.job.spec.node_loss.detect_seconds, self.now)
+            self._gang = made_of, gang
+        return self._gang[1]
 
     @property
     def store_runs(self) -> bool:

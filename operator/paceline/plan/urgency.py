@@ -1,15 +1,25 @@
-"""Which changes of a status are worth a write of their own at once, and which may wait for company.
+"""Which news are worth a look, and which changes of a status a write of their own, at once, and which may wait for company.
 
-Eight workers that start one after the other would otherwise be eight writes that each say one more.
+Eight workers that start one after the other would otherwise be eight writes that each say one more, after three looks each.
 """
 
 from __future__ import annotations
 
 from paceline.api.conditions import PRICE_UNKNOWN
 from paceline.api.status import Phase, TrainingJobStatus
+from paceline.plan.observed import PodRecord
 
 # What may wait is written at most this often.
 PATIENCE_SECONDS = 2.0
+# What may wait is looked at this much later, once for all that has come by then.
+COMPANY_SECONDS = 0.1
+
+
+def comes_up(pod: PodRecord | None) -> bool:
+    """Is that all that is new of a pod: that it is there, has a node, runs? Nothing is to be done about it but to tell of it."""
+    if pod is None or pod.deleting or pod.reason or pod.disruption:
+        return False
+    return pod.phase in ("Pending", "Running") and pod.container.exit_code is None
 
 
 def may_wait(old: TrainingJobStatus, new: TrainingJobStatus) -> bool:
