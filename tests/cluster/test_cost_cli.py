@@ -80,18 +80,16 @@ def test_what_jobs_have_cost_by_job_namespace_team_and_day(operator, prices, nam
     for name in ("one", "two", "three"):
         patch(name, namespace, suspend=True)
     cost = {name: wait(f"{name} is still", lambda n=name: still(n, namespace)) for name in ("one", "two", "three")}
-    whole = sum(Decimal(each["accruedUSD"]) for each in cost.values())
+    exact = {name: Decimal(each["accruedUSD"]) for name, each in cost.items()}
+    whole = sum(exact.values())
 
     by_job = told("-n", namespace)
-    assert {row["job"]: row["usd"] for row in by_job["rows"]} == {n: c["accruedUSD"] for n, c in cost.items()}
+    assert {row["job"]: Decimal(row["usd"]) for row in by_job["rows"]} == exact
     assert Decimal(by_job["total"]["usd"]) == whole
     order = [Decimal(row["usd"]) for row in by_job["rows"]]
     assert order == sorted(order, reverse=True)
     by_team = {row["team"]: Decimal(row["usd"]) for row in told("-n", namespace, "--by", "team")["rows"]}
-    assert by_team == {
-        "vision": Decimal(cost["one"]["accruedUSD"]) + Decimal(cost["three"]["accruedUSD"]),
-        "speech": Decimal(cost["two"]["accruedUSD"]),
-    }
+    assert by_team == {"vision": exact["one"] + exact["three"], "speech": exact["two"]}
     by_namespace = {row["namespace"]: row for row in told("-A", "--by", "namespace")["rows"]}
     assert (Decimal(by_namespace[namespace]["usd"]), by_namespace[namespace]["jobs"]) == (whole, 3)
     by_day = told("-n", namespace, "--by", "day", "--since", "2d")
@@ -106,7 +104,7 @@ def test_what_jobs_have_cost_by_job_namespace_team_and_day(operator, prices, nam
     assert f" UTC on {datetime.now(UTC):%Y-%m-%d}, at the rates of their pods." in table[5]
     assert "paceline_job_cost_usd_total" in table[-1]
     rows = list(csv.DictReader(io.StringIO(paceline("-n", namespace, "-o", "csv").stdout)))
-    assert {row["job"]: row["usd"] for row in rows} == {n: c["accruedUSD"] for n, c in cost.items()}
+    assert {row["job"]: Decimal(row["usd"]) for row in rows} == exact
 
 
 def test_without_a_price_hours_are_told_and_dollars_are_unknown(operator, namespace):

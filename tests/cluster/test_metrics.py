@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 from prometheus_client import generate_latest
@@ -20,10 +21,11 @@ from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.metrics import Metrics
 from paceline.kube.client import Client
 from paceline.kube.config import load
+from paceline.kube.reflector import Reflector, Store
 from paceline.plan.observed import Report
 from paceline.render.pods import Installation
 from tests.figures import NOW, full_job
-from tests.kube import apply, job, kubectl, quiet, wait, wait_phase
+from tests.kube import Json, apply, job, kubectl, quiet, wait, wait_phase
 
 JOBS = 500
 # Of a job whose status says everything; docs/metrics.md gives this figure.
@@ -94,19 +96,30 @@ def test_what_a_budget_did_is_counted(operator, namespace):
         kubectl("annotate", "node", *nodes, f"{PRICE}-")
 
 
+@dataclass(frozen=True)
+class Whole:
+    resource_version: int
+    obj: Json
+
+
 @asynccontextmanager
 async def listening(namespace: str) -> AsyncIterator[Controller]:
     """A controller in this process that hears of the same jobs as the operator, and does nothing about them."""
     client, path = Client(load()), f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}"
     controller = Controller(client, Installation("trainer:1"), {}, Metrics())
 
-    async def follow(version: str) -> None:
-        async for event in client.watch(path, 600, resourceVersion=version):
-            if event["type"] != "BOOKMARK":
-                controller.job_event(event["object"], deleted=event["type"] == "DELETED")
+    def told(before: Whole | None, after: Whole | None) -> None:
+        job = after or before
+        assert job is not None
+        controller.job_event(job.obj, deleted=after is None)
 
-    there = await client.get(path)
-    task = asyncio.create_task(follow(there["metadata"]["resourceVersion"]))
+    def whole(obj: Json) -> Whole:
+        return Whole(int(obj["metadata"]["resourceVersion"]), obj)
+
+    # Goes on where the API server ends a watch, as it does where one reads too slowly.
+    reflector = Reflector(client, path, Store(told), whole)
+    task = asyncio.create_task(reflector.run())
+    await reflector.synced.wait()
     try:
         yield controller
     finally:
