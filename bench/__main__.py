@@ -23,7 +23,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench import churn, figures, picture, scenarios, trouble
+from bench import churn, figures, picture, reports, scenarios, trouble
 from bench.operator_process import OperatorProcess
 from bench.wire import Wire
 from bench.workloads import WORKLOADS, Workload
@@ -129,10 +129,11 @@ def draw_picture(
 async def measure(work: Workload, singles: int = SINGLES) -> scenarios.Figures:
     """All figures of one run. Raises TimeoutError, after the operator's last words, where something does not come."""
     async with _client() as client, _log() as log:
-        operator = OperatorProcess(log)
+        operator = OperatorProcess(log, flags=reports.flags(log.parent))
         await operator.start()
         try:
             found = await scenarios.one_at_a_time(client, operator, Workload(singles, work.pods))
+            found |= await reports.measure(client, operator, log.parent)
             lives = replace(work, jobs=min(LIVES, work.jobs), seconds=LIFE_SECONDS)
             found |= await scenarios.happy_life(client, operator, lives)
             return found | await scenarios.standing(client, operator, work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from bench.operator_process import OperatorProcess
@@ -27,7 +28,7 @@ from paceline.kube.client import Client
 Json = dict[str, Any]
 Figures = dict[str, float]
 IDLE_SECONDS = 20
-REPLACEMENTS = 40
+REPLACEMENTS, IN_A_CROWD = 40, 10
 # Nodes that vanish at once.
 STORM_SHARE = 0.1
 
@@ -76,6 +77,7 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
         figures["memory a job"] = (memory - at_rest) * 1024 / work.jobs
         figures["CPU at rest"] = await _idle(operator)
         figures |= await _replacements(client, seen)
+        figures |= await _in_a_crowd(client, work, seen)
         await settled(operator)
         figures |= await _restart(operator)
         figures |= await _fail_over(operator)
@@ -117,15 +119,30 @@ async def _idle(operator: OperatorProcess) -> float:
 
 
 async def _replacements(client: Client, seen: Seen) -> Figures:
-    """From the deletion of a worker to the pod in its place, of many jobs, one after another."""
-    took = []
-    for job in list(seen.workers)[:REPLACEMENTS]:
-        namespace, victim, known = job.split("/")[0], next(iter(seen.workers[job])), len(seen.workers[job])
-        began = time.monotonic()
-        await client.delete(f"/api/v1/namespaces/{namespace}/pods/{victim}", {"gracePeriodSeconds": 0})
-        await seen.until_there_are(job, known + 1)
-        took.append(max(seen.workers[job].values()) - began)
+    """Of many jobs, one after another, on an operator that has nothing else to do."""
+    took = [await _replaced(client, seen, job) for job in list(seen.workers)[:REPLACEMENTS]]
     return {"lost worker replaced, p50": quantile(took, 0.5), "lost worker replaced, p99": quantile(took, 0.99)}
+
+
+async def _in_a_crowd(client: Client, work: Workload, seen: Seen) -> Figures:
+    """The same, while half as many jobs again come at once."""
+    crowd, jobs, before = replace(work, jobs=work.jobs // 2), list(seen.workers)[-IN_A_CROWD:], seen.count()
+    async with namespaces(client, "crowd", crowd.namespaces):
+        coming = asyncio.create_task(create(client, crowd.objects("crowd")))
+        await until("they come", lambda: seen.count() >= before + crowd.workers / 10, PATIENCE_SECONDS)
+        took = await asyncio.gather(*(_replaced(client, seen, job) for job in jobs))
+        await coming
+    await until("they are gone", lambda: len(seen.phases) == work.jobs, PATIENCE_SECONDS)
+    return {"lost worker replaced in a crowd, p50": quantile(took, 0.5)}
+
+
+async def _replaced(client: Client, seen: Seen, job: str) -> float:
+    """Seconds from the deletion of a worker to the pod in its place."""
+    namespace, victim, known = job.split("/", maxsplit=1)[0], min(seen.alive[job]), len(seen.workers[job])
+    began = time.monotonic()
+    await client.delete(f"/api/v1/namespaces/{namespace}/pods/{victim}", {"gracePeriodSeconds": 0})
+    await seen.until_there_are(job, known + 1)
+    return max(seen.workers[job].values()) - began
 
 
 async def _restart(operator: OperatorProcess) -> Figures:

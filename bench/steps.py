@@ -70,10 +70,10 @@ async def workers(client: Client) -> list[Json]:
 
 
 def wrong(seen: Seen, work: Workload) -> int:
-    """Workers that are missing or more than were asked for, over all jobs; two of one index are one too many."""
+    """Workers that are missing or more than were asked for, over all jobs that are there; two of one index are one too many."""
+    there = (seen.alive.get(job, set()) for job in seen.phases)
     return sum(
-        abs(work.pods - len(alive)) + len(alive) - len({name.rsplit("-", 1)[0] for name in alive})
-        for alive in seen.alive.values()
+        abs(work.pods - len(alive)) + len(alive) - len({name.rsplit("-", 1)[0] for name in alive}) for alive in there
     )
 
 

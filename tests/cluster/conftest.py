@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import certificates
 from tests.kube import ROOT, apply, get, job, kubectl, requests, wait
 
 TLS_HOST = "localhost"
@@ -85,31 +86,7 @@ class Operator:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a CA and a certificate for localhost."""
     folder = tmp_path_factory.mktemp("operator")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    openssl(
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-        "-subj",
-        "/CN=test-ca",
-        "-days",
-        "2",
-    )
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.csr", "-subj", f"/CN={TLS_HOST}")
-    (folder / "san").write_text(f"subjectAltName=DNS:{TLS_HOST},IP:127.0.0.1", encoding="utf-8")
-    openssl(
-        "x509", "-req", "-in", "tls.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-        "-extfile", "san", "-out", "tls.crt",
-    )  # fmt: skip
+    certificates.make(folder, TLS_HOST)
     return folder
 
 

@@ -118,7 +118,7 @@ def body(percent=40, step=40):
 
 def test_a_report_arrives_in_the_status(two_jobs, namespace):
     reporter, tokens = two_jobs
-    assert reporter.post("mine", tokens["mine"], body())[0] == 200
+    assert reporter.post("mine", tokens["mine"], body()) == (200, {"everySeconds": 2})
     progress = wait("progress", lambda: status("mine", namespace).get("progress"))
     assert (progress["percent"], progress["step"], progress["totalSteps"], progress["etaSeconds"]) == (
         "40.0",

@@ -17,7 +17,7 @@ import pytest
 
 from paceline.plan.observed import Report
 from paceline.server.payload import Payload, to_report
-from paceline_trainer.progress import Reporter, payload
+from paceline_trainer.progress import EVERY_SECONDS, LONGEST_SECONDS, Reporter, pace, payload
 from tests.trainer.conftest import environment, launcher
 
 
@@ -28,7 +28,13 @@ def away_for():
 
 
 @pytest.fixture
-def endpoint(tmp_path, away_for):
+def answer():
+    """What the server says to a report."""
+    return {}
+
+
+@pytest.fixture
+def endpoint(tmp_path, away_for, answer):
     """(environment, received): an HTTPS server with a CA of its own, as the operator is one."""
     received: list[tuple[str, dict]] = []
 
@@ -36,10 +42,10 @@ def endpoint(tmp_path, away_for):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append((self.headers["Authorization"], json.loads(body)))
-            answer = 200 if self.headers["Authorization"] == "Bearer secret" else 401
-            self.send_response(503 if len(received) <= self.server.away_for else answer)
+            code = 200 if self.headers["Authorization"] == "Bearer secret" else 401
+            self.send_response(503 if len(received) <= self.server.away_for else code)
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(json.dumps(answer).encode())
 
         def log_message(self, *_):
             pass
@@ -79,6 +85,38 @@ def test_the_newest_and_the_last_report_arrive(endpoint):
     assert token == "Bearer secret"
     assert last["trainerStatus"]["progressPercentage"] == 100
     assert last["trainerStatus"]["model"] == {"path": "/m", "metrics": [{"name": "accuracy", "value": "0.5"}]}
+
+
+@pytest.mark.parametrize("answer", [{"everySeconds": 60}])
+def test_where_many_report_each_does_as_seldom_as_it_is_told_and_the_last_arrives(endpoint):
+    environ, received = endpoint
+    reporter = Reporter(environ)
+    reporter.report(payload(percent=1, eta_seconds=None, metrics={}))
+    while not received:
+        time.sleep(0.05)
+    reporter.report(payload(percent=2, eta_seconds=None, metrics={}))
+    time.sleep(EVERY_SECONDS + 1)
+    assert len(received) == 1
+    reporter.close()
+    assert [body["trainerStatus"]["progressPercentage"] for _, body in received] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (b"{}", EVERY_SECONDS),
+        (b"", EVERY_SECONDS),
+        (b"no JSON", EVERY_SECONDS),
+        (b"[1]", EVERY_SECONDS),
+        (b'{"everySeconds": null}', EVERY_SECONDS),
+        (b'{"everySeconds": NaN}', EVERY_SECONDS),
+        (b'{"everySeconds": 0}', EVERY_SECONDS),
+        (b'{"everySeconds": 12.5}', 12.5),
+        (b'{"everySeconds": 1e9}', LONGEST_SECONDS),
+    ],
+)
+def test_an_answer_sets_the_pace_within_reason(said, seconds):
+    assert pace(said) == seconds
 
 
 @pytest.fixture(params=["nobody listens", "the answer is no HTTP"])

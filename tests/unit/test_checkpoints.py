@@ -52,16 +52,16 @@ def test_a_checkpoint_arrives_in_the_status_and_an_error_goes_with_the_next_that
     saved = {"step": 40, "time": AT, "sizeBytes": 9, "path": "/c/step-40", "verified": True, "resumedFromStep": 20}
     first = report(checkpoint=saved, attempt=1, restartCount=2)
     assert (first.attempt, first.restart_count) == (1, 2)
-    status, _ = merge(TrainingJobStatus(), first, 5.0, final=False)
+    status, _ = merge(TrainingJobStatus(), first, 5.0, every=5, final=False)
     assert status.checkpoint == CheckpointStatus(
         last_step=40, time=datetime(2026, 11, 23, 10, tzinfo=UTC), size_bytes=9, path="/c/step-40", verified=True,
         resumed_from_step=20,
     )  # fmt: skip
     failed = report(first, 20.0, checkpoint={"error": "No space left on device"})
-    status, _ = merge(status, failed, 20.0, final=False)
+    status, _ = merge(status, failed, 20.0, every=5, final=False)
     assert (status.checkpoint.last_step, status.checkpoint.error) == (40, "No space left on device")
     again = report(failed, 40.0, checkpoint={"step": 60, "time": AT})
-    status, _ = merge(status, again, 40.0, final=False)
+    status, _ = merge(status, again, 40.0, every=5, final=False)
     assert (status.checkpoint.last_step, status.checkpoint.error) == (60, None)
     assert status.checkpoint.resumed_from_step == 20
 

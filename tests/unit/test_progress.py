@@ -94,19 +94,19 @@ def test_a_process_that_is_loading_again_takes_nothing_back():
 
 def test_samples_and_tokens_are_progress():
     told = report(usage={"samples": 640, "tokens": 9000})
-    status, _ = merge(TrainingJobStatus(), told, 5.0, final=False)
+    status, _ = merge(TrainingJobStatus(), told, 5.0, every=5, final=False)
     assert (status.progress.samples, status.progress.tokens) == (640, 9000)
 
 
 def test_what_is_reported_within_the_second_of_the_last_update_counts_at_the_end():
     first = to_report(Payload.model_validate({"trainerStatus": {"metrics": metrics(current_step=7)}}), None, 5.1)
-    status, _ = merge(TrainingJobStatus(), first, 5.1, final=False)
+    status, _ = merge(TrainingJobStatus(), first, 5.1, every=5, final=False)
     saved = Payload.model_validate({"trainerStatus": {"checkpoint": {"step": 7}}})
     last = to_report(saved, first, 5.9)
-    assert merge(status, last, 6.0, final=False)[0].checkpoint is None
-    status, _ = merge(status, last, 6.0, final=True)
+    assert merge(status, last, 6.0, every=5, final=False)[0].checkpoint is None
+    status, _ = merge(status, last, 6.0, every=5, final=True)
     assert status.checkpoint.last_step == 7
-    assert merge(status, first, 6.0, final=True)[0] == status, "a save is not taken back"
+    assert merge(status, first, 6.0, every=5, final=True)[0] == status, "a save is not taken back"
 
 
 def test_how_long_checkpoints_take_is_told_to_a_hundredth():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from paceline.controller.queue import BACKOFF_MAX_SECONDS, Queue
 
 
@@ -81,3 +84,58 @@ async def test_the_oldest_work_is_known():
     await take(queue)
     clock.now += 7
     assert queue.longest_in_flight() == 7
+
+
+async def test_what_stands_last_is_taken_when_there_is_nothing_else_and_may_come_up():
+    queue = Queue(Clock())
+    for key in ("new-1", "new-2", "new-3"):
+        queue.add(key, last=True)
+    queue.add("old")
+    queue.add("new-3")
+    queue.add("old", last=True)
+    assert len(queue) == 4
+    taken = [await take(queue) for _ in range(4)]
+    assert taken == ["old", "new-3", "new-1", "new-2"]
+    for key in taken:
+        queue.done(key)
+    assert len(queue) == 0
+    queue.add("new-3", last=True)
+    queue.add("new-1", last=True)
+    assert [await take(queue), await take(queue)] == ["new-3", "new-1"], "each once"
+
+
+async def test_what_comes_again_while_it_is_worked_on_keeps_its_line():
+    queue = Queue(Clock())
+    queue.add("a")
+    await take(queue)
+    queue.add("a", last=True)
+    queue.done("a")
+    queue.add("b")
+    assert [await take(queue), await take(queue)] == ["b", "a"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["add", "last", "take", "done"])), max_size=40))
+def test_every_key_that_is_added_is_taken_and_none_twice_at_once(steps):
+    async def run() -> None:
+        queue, owed, held = Queue(Clock()), set(), []
+        for key, step in steps:
+            if step in ("add", "last"):
+                queue.add(key, last=step == "last")
+                owed.add(key)
+            elif step == "take" and owed - set(held):
+                taken = await take(queue)
+                assert taken in owed
+                assert taken not in held
+                owed.discard(taken)
+                held.append(taken)
+            elif step == "done" and held:
+                queue.done(held.pop(0))
+            assert len(queue) == len(owed - set(held))
+        while held or owed:
+            while held:
+                queue.done(held.pop())
+            if owed:
+                held.append(await take(queue))
+                owed.discard(held[0])
+
+    asyncio.run(run())

@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-EVERY_SECONDS = 2.0
+# Between two reports, until the operator's answer says otherwise: one of thousands is heard less often.
+EVERY_SECONDS, LONGEST_SECONDS = 2.0, 600.0
 TIMEOUT_SECONDS = 5.0
 TOKEN_SECONDS = 300.0
 # What a run leaves behind is known only by its last report: an operator or API server that is away for a minute is waited for.
@@ -97,7 +98,7 @@ class Reporter:
         self._generation: dict[str, int] = {"restartCount": _count(environ, "TORCHELASTIC_RESTART_COUNT")}
         if "PACELINE_ATTEMPT" in environ:
             self._generation["attempt"] = _count(environ, "PACELINE_ATTEMPT")
-        self._heartbeat, self._usage = heartbeat, usage
+        self._heartbeat, self._usage, self._every = heartbeat, usage, EVERY_SECONDS
         self._newest: dict[str, Any] | None = None
         self._changed = threading.Condition()
         self._closing = False
@@ -127,7 +128,7 @@ class Reporter:
         repeated: dict[str, Any] | None = None
         while True:
             with self._changed:
-                silence = None if repeated is None else self._heartbeat
+                silence = None if repeated is None else max(self._heartbeat, self._every)
                 self._changed.wait_for(lambda: self._newest is not None or self._closing, silence)
                 body, self._newest, closing = self._newest, None, self._closing
             if body is None and closing:
@@ -141,7 +142,7 @@ class Reporter:
                     self._newest = self._newest or body  # nothing newer came meanwhile: this one is still owed
             if not closing:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closing, EVERY_SECONDS)
+                    self._changed.wait_for(lambda: self._closing, self._every)
                 continue
             last_tries -= self._refused
             if self._newest is None or last_tries == 0:
@@ -155,8 +156,9 @@ class Reporter:
             usage = {"usage": self._usage()} if self._usage else {}
             sent = {"trainerStatus": {**body["trainerStatus"], **self._generation, **usage}}
             request = urllib.request.Request(self._url, json.dumps(sent).encode(), headers, method="POST")
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context):
-                return True  # any status but 2xx raises
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context) as answer:
+                self._every = pace(answer.read())  # any status but 2xx has raised
+                return True
         # URLError and HTTPError are OSErrors; an answer that is no HTTP is not. This thread must outlive every one of them.
         except (OSError, ValueError, http.client.HTTPException) as error:
             self._refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
@@ -172,3 +174,12 @@ class Reporter:
             token = Path(self._token_file).read_text(encoding="utf-8").strip()
             self._token = (token, time.monotonic())
         return token
+
+
+def pace(answer: bytes) -> float:
+    """Seconds until the next report, as an answer says; as often as at first where it does not."""
+    try:
+        asked = float(json.loads(answer)["everySeconds"])
+    except (ValueError, TypeError, KeyError):
+        return EVERY_SECONDS
+    return min(max(asked, EVERY_SECONDS), LONGEST_SECONDS) if math.isfinite(asked) else EVERY_SECONDS

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from paceline.api.status import TrainingJobStatus
+from paceline.api.status import Phase, TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
 from paceline.controller.executor import Executor, NamespaceGoingError, RefusedError
 from paceline.controller.metrics import Metrics
@@ -22,6 +22,7 @@ from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import ReadEvents, ReadLog
 from paceline.plan.observed import Measured, NodeRecord, Observed, PodRecord, Report
+from paceline.plan.pace import report_every
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
 from paceline.plan.urgency import COMPANY_SECONDS, PATIENCE_SECONDS, comes_up, may_wait
@@ -73,6 +74,7 @@ class Controller:
         self._pods_of: dict[str, dict[str, PodRecord]] = {}  # by job uid
         # job uid -> index -> the worker that is gone, as it was last
         self._gone_of: dict[str, dict[int, PodRecord]] = {}
+        self._reporting: set[str] = set()  # uids of those that have reported and run
         self._began = clock()
         self._books: dict[str, list[Machine]] = {}
 
@@ -123,13 +125,15 @@ class Controller:
             self._forget(key, self._uids[key])
         self._uids[key] = uid
         self._keep(uid, job)
-        self._added(key)
+        # A thousand jobs that come at once are no reason to let one wait whose worker is lost.
+        self._added(key, last=job.status.attempt == 0)
 
     def report(self, uid: str, report: Report) -> None:
         """Progress of a job, from the progress server or its log."""
         entry = self._jobs.get(uid)
         if entry is not None:
             before, entry.report = entry.report, report
+            self._reporting.add(uid)
             for told in self._reported:
                 told(uid, before, report)
             self._added(entry.job.key)
@@ -137,6 +141,10 @@ class Controller:
     def report_of(self, uid: str) -> Report | None:
         entry = self._jobs.get(uid)
         return entry.report if entry else None
+
+    def report_every(self, job: TrainingJob) -> float:
+        """Seconds until a job shall report again."""
+        return report_every(len(self._reporting), job.spec.deadlines.stalled_seconds)
 
     def job_by_key(self, key: str) -> TrainingJob | None:
         entry = self._jobs.get(self._uids.get(key, ""))
@@ -152,11 +160,14 @@ class Controller:
             self._jobs[uid] = Entry(job)
         elif int(job.metadata.resource_version) >= int(entry.job.metadata.resource_version):
             entry.job = job
+        if self._jobs[uid].job.status.phase != Phase.RUNNING:
+            self._reporting.discard(uid)
         for told in self._jobs_changed:
             told(job.key, uid, self._jobs[uid].job)
 
     def _forget(self, key: str, uid: str) -> None:
         self._jobs.pop(uid, None)
+        self._reporting.discard(uid)
         self._gone_of.pop(uid, None)
         if self._uids.get(key) == uid:
             del self._uids[key]
@@ -207,9 +218,9 @@ class Controller:
             if pod.node == node.name:
                 self._added(f"{pod.namespace}/{pod.job_name}")
 
-    def _added(self, key: str) -> None:
+    def _added(self, key: str, *, last: bool = False) -> None:
         if key in self._uids:
-            self.queue.add(key)
+            self.queue.add(key, last=last)
 
     # -- the work --------------------------------------------------------------------------------------------------
 
@@ -263,6 +274,7 @@ class Controller:
             warnings=warnings,
             departed=departed,
             measured=entry.measured,
+            reporting=len(self._reporting),
             books=self._books,
         )
 

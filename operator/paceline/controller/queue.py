@@ -1,4 +1,5 @@
-"""A work queue of keys with client-go's semantics: no key is worked on twice at once, events in between coalesce."""
+"""A work queue of keys with client-go's semantics: no key is worked on twice at once, events in between coalesce. In two lines:
+what has begun goes before what has not."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ class Queue:
     def __init__(self, clock: Callable[[], float], on_add: Callable[[], None] = lambda: None) -> None:
         """``clock`` is monotonic, in seconds; ``on_add`` is called for every key that was not there yet."""
         self._clock, self._on_add = clock, on_add
+        # A key that has come up from the last line is in both; what is taken from there, it is not taken from here.
         self._ready: deque[str] = deque()
+        self._last: deque[str] = deque()
+        self._stands_last: set[str] = set()
         # When each waiting key was added (for the latency metric); a key is here or in flight, or both when it came again.
         self._dirty: dict[str, float] = {}
         self._in_flight: dict[str, float] = {}
@@ -27,16 +31,21 @@ class Queue:
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._dirty.keys() - self._in_flight.keys())
 
-    def add(self, key: str) -> None:
-        if key in self._dirty:
+    def add(self, key: str, *, last: bool = False) -> None:
+        """``last``: it can wait until there is nothing else to do. A key that is there may come up, and never goes down."""
+        if key not in self._dirty:
+            self._dirty[key] = self._clock()
+            self._on_add()
+        elif last or key not in self._stands_last:
             return
-        self._dirty[key] = self._clock()
-        self._on_add()
+        if last:
+            self._stands_last.add(key)
+        else:
+            self._stands_last.discard(key)
         if key not in self._in_flight:
-            self._ready.append(key)
-            self._changed.set()
+            self._line_up(key)
 
     def add_after(self, key: str, seconds: float) -> None:
         """Add later. One delayed entry a key: an earlier time replaces a later one."""
@@ -62,9 +71,12 @@ class Queue:
         """The next key, and the seconds that it waited. Call done() when its work has ended."""
         while True:
             wait = self._promote()
-            if self._ready:
-                key = self._ready.popleft()
+            while line := self._ready or self._last:
+                key = line.popleft()
+                if key in self._in_flight or key not in self._dirty:
+                    continue  # taken already, from the other line
                 waited = self._clock() - self._dirty.pop(key)
+                self._stands_last.discard(key)
                 self._in_flight[key] = self._clock()
                 return key, waited
             self._changed.clear()
@@ -76,12 +88,15 @@ class Queue:
     def done(self, key: str) -> None:
         del self._in_flight[key]
         if key in self._dirty:  # it came again in the meantime
-            self._ready.append(key)
-            self._changed.set()
+            self._line_up(key)
 
     def longest_in_flight(self) -> float:
         """Seconds that the oldest work in progress has taken: for liveness."""
         return max((self._clock() - since for since in self._in_flight.values()), default=0.0)
+
+    def _line_up(self, key: str) -> None:
+        (self._last if key in self._stands_last else self._ready).append(key)
+        self._changed.set()
 
     def _promote(self) -> float | None:
         """Move what is due to the ready keys; seconds to the next, None if there is none."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
+import orjson
 
 from paceline.kube.config import Cluster
 
@@ -72,7 +72,7 @@ class Client:
         content_type: str = "application/json",
     ) -> Json:
         """One request; a 429 is repeated after the Retry-After that the server asks for. Raises ApiError, ClientError."""
-        data = None if body is None else json.dumps(body, separators=(",", ":"))
+        data = None if body is None else orjson.dumps(body)
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
         for last in (False,) * (TRIES - 1) + (True,):
             async with (
@@ -83,7 +83,7 @@ class Client:
             ):
                 self._observe(verb, answer.status)
                 if answer.status < 300:
-                    result: Json = await answer.json(content_type=None)
+                    result: Json = orjson.loads(await answer.read())
                     return result
                 error = await _error(answer)
                 pause = float(answer.headers.get("Retry-After", "1"))
@@ -96,7 +96,7 @@ class Client:
         """Events of a watch, until the server ends it. Raises ApiError (410: list again), ClientError, TimeoutError."""
         query = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_seconds), **params}
         async for line in self.lines(path, read_timeout=timeout_seconds + 15, **query):
-            event: Json = json.loads(line)
+            event: Json = orjson.loads(line)
             if event["type"] == "ERROR":
                 status = event["object"]
                 raise ApiError(status.get("code", 500), status.get("reason", ""), status.get("message", ""))
@@ -131,7 +131,7 @@ class Client:
 async def _error(answer: aiohttp.ClientResponse) -> ApiError:
     text = await answer.text()
     try:
-        status = json.loads(text)
+        status = orjson.loads(text)
         return ApiError(answer.status, status.get("reason", ""), status.get("message", text))
     except (ValueError, AttributeError):
         return ApiError(answer.status, answer.reason or "", text[:500])

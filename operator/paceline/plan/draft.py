@@ -11,7 +11,7 @@ from paceline.api.base import at
 from paceline.api.status import NodeCounts, RestartCounts, TrainingJobStatus
 from paceline.api.trainingjob import TrainingJob
 from paceline.cost import goodput
-from paceline.plan import nodes, progress
+from paceline.plan import nodes, pace, progress
 from paceline.plan.actions import Action, DeletePod, Plan
 from paceline.plan.bill import USD, Bill
 from paceline.plan.books import read_account
@@ -149,7 +149,8 @@ class Draft(Writing[TrainingJobStatus, Action]):
 
     def hear(self, *, final: bool) -> None:
         """Takes over what the program reported; a final report at once, others not more often than people look."""
-        self.status, later = progress.merge(self.status, self.seen.report, self.now, final=final)
+        every = pace.write_every(self.seen.reporting)
+        self.status, later = progress.merge(self.status, self.seen.report, self.now, every=every, final=final)
         self.wake(later)
 
     def plan(self) -> Plan:

@@ -174,5 +174,7 @@ class Observed:
     # Bound pods of any role that have left the API since the status was written last, with their end.
     departed: Sequence[PodRecord] = ()
     measured: Measured | None = None
+    # How many jobs report progress now, this one or not.
+    reporting: int = 0
     # Price books by name.
     books: Mapping[str, Sequence[Machine]] = field(default_factory=dict)

@@ -6,14 +6,14 @@ from paceline.api.base import at
 from paceline.api.status import CheckpointStatus, ProgressStatus, TrainingJobStatus
 from paceline.plan.observed import Report
 
-# One status write in this time for progress alone: 1,000 jobs then make 100 writes a second, not 1,000.
-INTERVAL_SECONDS = 5
-
 
 def merge(
-    status: TrainingJobStatus, report: Report | None, now: float, *, final: bool
+    status: TrainingJobStatus, report: Report | None, now: float, *, every: float, final: bool
 ) -> tuple[TrainingJobStatus, float | None]:
-    """The status with the report in it, and when to look again if it was too early for that (Unix seconds)."""
+    """The status with the report in it, and when to look again if it was too early for that (Unix seconds).
+
+    ``every``: least seconds between two writes for progress alone.
+    """
     if report is None:
         return status, None
     last = status.progress.last_update_time if status.progress else None
@@ -22,7 +22,7 @@ def merge(
         # at the end: the save on the way out is often told in the second of the last step.
         if report.time < last.timestamp() + (0 if final else 1):
             return status, None
-        due = last.timestamp() + INTERVAL_SECONDS
+        due = last.timestamp() + every
         if now < due and not final:
             return status, due
     update: dict[str, object] = {"progress": _progress(report)}

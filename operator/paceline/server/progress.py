@@ -32,6 +32,7 @@ class Jobs(Protocol):
     def job_by_key(self, key: str) -> TrainingJob | None: ...
     def report(self, uid: str, report: Report) -> None: ...
     def report_of(self, uid: str) -> Report | None: ...
+    def report_every(self, job: TrainingJob) -> float: ...
 
 
 class Bucket:
@@ -87,7 +88,8 @@ class ProgressServer:
         if (payload.status.attempt or job.status.attempt) < job.status.attempt:
             return _no(409, f"this is attempt {payload.status.attempt}; the job is at attempt {job.status.attempt}")
         self._jobs.report(uid, to_report(payload, self._jobs.report_of(uid), now))
-        return web.json_response({})
+        # One of thousands is heard less often; who does not read this is answered all the same.
+        return web.json_response({"everySeconds": self._jobs.report_every(job)})
 
 
 def _no(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:

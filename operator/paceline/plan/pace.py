@@ -1,0 +1,26 @@
+"""How often each of many jobs is heard, and its progress written down: one operator's time, shared by all that report.
+
+A report costs the operator 2 ms, nearly all of it TLS: reporters do not keep their connections, which would cost it 287 KiB each
+(ADR 13). A status write costs more, and the API server about as much again.
+"""
+
+from __future__ import annotations
+
+# Of all jobs together.
+REPORTS_A_SECOND = 100
+WRITES_A_SECOND = 50
+# Of a job that is one of few: as often as people look.
+REPORT_SECONDS = 2.0
+WRITE_SECONDS = 5.0
+# A job's silence is noticed by the second report that does not come, and by the third if one was lost.
+REPORTS_BEFORE_STALLED = 4
+
+
+def report_every(reporting: int, stalled_seconds: int) -> float:
+    """Seconds between two reports of a job, where so many report; ``stalled_seconds`` is how long it may be silent."""
+    return min(max(REPORT_SECONDS, reporting / REPORTS_A_SECOND), stalled_seconds / REPORTS_BEFORE_STALLED)
+
+
+def write_every(reporting: int) -> float:
+    """Seconds between two writes of a job's status for progress alone."""
+    return max(WRITE_SECONDS, reporting / WRITES_A_SECOND)

@@ -1,0 +1,33 @@
+"""How often one of many jobs is heard."""
+
+from __future__ import annotations
+
+import pytest
+
+from paceline.api.status import TrainingJobStatus
+from paceline.plan.observed import Report
+from paceline.plan.pace import REPORTS_A_SECOND, WRITES_A_SECOND, report_every, write_every
+from paceline.plan.progress import merge
+
+
+@pytest.mark.parametrize(
+    ("reporting", "stalled_seconds", "seconds"),
+    [(0, 900, 2), (1, 900, 2), (200, 900, 2), (1000, 900, 10), (5000, 900, 50), (50000, 900, 225), (1000, 12, 3)],
+)
+def test_a_job_reports_every(reporting, stalled_seconds, seconds):
+    assert report_every(reporting, stalled_seconds) == seconds
+
+
+def test_all_together_stay_within_the_operators_means():
+    for reporting in (500, 1000, 10000):
+        assert reporting / report_every(reporting, 10**6) <= REPORTS_A_SECOND
+        assert reporting / write_every(reporting) <= WRITES_A_SECOND
+    assert write_every(1) == write_every(200) == 5
+
+
+def test_the_status_is_written_as_often_as_that():
+    status, _ = merge(TrainingJobStatus(), Report(100.0, step=1), 100.0, every=20, final=False)
+    later, when = merge(status, Report(110.0, step=2), 110.0, every=20, final=False)
+    assert (later, when) == (status, 120)
+    later, when = merge(status, Report(110.0, step=2), 120.0, every=20, final=False)
+    assert (later.progress.step, when) == (2, None)
