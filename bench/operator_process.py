@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
-from bench.outside import until
+from bench.outside import page, until
 from tests.kube import ROOT, requests
 
 _PORTS = itertools.count(18190)
@@ -35,7 +34,7 @@ class OperatorProcess:
     async def fail_over(self, patience: float) -> float:
         """Another one stands by, and takes this one's place when it is killed: seconds until it leads and has nothing to do."""
         standby, url = self._launch()
-        await until("the standby is there", lambda: "paceline_leader 0.0" in _page(url), 60)
+        await until("the standby is there", lambda: "paceline_leader 0.0" in page(url), 60)
         self.stop(signal.SIGKILL)
         began = time.monotonic()
         self._process, self._url = standby, url
@@ -49,14 +48,14 @@ class OperatorProcess:
             self._process.wait(60)
 
     def idle(self) -> bool:
-        return "paceline_workqueue_depth 0.0" in _page(self._url)
+        return "paceline_workqueue_depth 0.0" in page(self._url)
 
     def asked(self) -> dict[str, int]:
         """Its requests since it was started, by verb. The lease's are among them: a GET and a PUT in some seconds."""
         return requests(self._url)
 
     def _leads(self) -> bool:
-        return "paceline_leader 1.0" in _page(self._url)
+        return "paceline_leader 1.0" in page(self._url)
 
     def _launch(self) -> tuple[subprocess.Popen[bytes], str]:
         port = next(_PORTS)
@@ -73,13 +72,3 @@ class OperatorProcess:
         with self._log.open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
         return process, f"http://127.0.0.1:{port}/metrics"
-
-
-def _page(url: str) -> str:
-    """The metrics page; empty while the process does not serve it."""
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            text: str = answer.read().decode()
-    except OSError:
-        return ""
-    return text
