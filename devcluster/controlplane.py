@@ -58,6 +58,13 @@ def start() -> None:
         wait_for(_default_account, 60, "the controller manager", Process("kube-controller-manager").log)
 
 
+def restart_controller_manager(*flags: str) -> None:
+    """With further flags, or without them again."""
+    process = Process("kube-controller-manager")
+    process.stop()
+    process.start([*inside(CONTROL_PLANE_NETNS), program(process.name), *_controller_manager(), *flags])
+
+
 def healthy_api() -> bool:
     return succeeds(
         *inside(CONTROL_PLANE_NETNS), program("kubectl"), f"--kubeconfig={paths.KUBECONFIG}", "get", "--raw", "/readyz"
