@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from bench import comparison, picture, versus
-from bench.peers import build
+from bench.peers import build, install
 from bench.peers.systems import SYSTEMS
 from bench.workloads import Workload
 from devcluster.console import ClusterError
@@ -58,18 +58,23 @@ def run(
         kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     except (ClusterError, RefusedError) as error:
         raise typer.BadParameter(f"the peers cannot be installed: {error}") from error
-    for n in range(1, runs + 1):
-        found: dict[str, Any] = {}
-        results["runs"].append({"run": uuid.uuid4().hex[:8], "began": _now(), "systems": found})
-        for name in chosen:
+    limits = versus.Patience(single=60, burst=patience)
+    try:
+        for n in range(runs):
+            found: dict[str, Any] = {}
+            results["runs"].append({"run": uuid.uuid4().hex[:8], "began": _now(), "systems": found})
+            # Each run begins with another one: nobody is always the first on a fresh cluster.
+            first = n % len(chosen)
+            for name in chosen[first:] + chosen[:first]:
 
-            def say(what: str, where: str = f"run {n} of {runs}, {name}") -> None:
-                console.print(f"• {_now()} {where}: {what} …", highlight=False)
+                def say(what: str, where: str = f"run {n + 1} of {runs}, {name}") -> None:
+                    console.print(f"• {_now()} {where}: {what} …", highlight=False)
 
-            limits = versus.Patience(single=60, burst=patience)
-            found[name] = asdict(asyncio.run(_measure(name, work, singles, limits, say)))
-            if json_file:
-                json_file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+                found[name] = asdict(asyncio.run(_measure(name, work, singles, limits, say)))
+                if json_file:
+                    json_file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    finally:
+        install.unmount()
     for line in comparison.table(results):
         typer.echo(line)
 

@@ -76,6 +76,10 @@ def certificates() -> Json:
     return {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
 
 
+def unmount() -> None:
+    shutil.rmtree(MOUNT.parent, ignore_errors=True)
+
+
 def _make(files: dict[str, Path]) -> None:
     # RSA in its traditional form: their cert-controller reads no other.
     for name in ("ca.key", "tls.key"):
