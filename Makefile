@@ -79,7 +79,7 @@ WORKLOAD ?= two-hundred
 # Of 110 pods each; a tenth of them goes in the storm.
 FAKE_NODES ?= $(if $(filter two-hundred trouble,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),100,160))
 RESULTS ?= .state/bench-$(WORKLOAD).json
-.PHONY: bench bench-check bench-churn
+.PHONY: bench bench-check bench-churn bench-versus
 bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand|trouble (half an hour and more)
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes $(FAKE_NODES)
@@ -92,6 +92,12 @@ bench-churn: env ## Jobs come and go while things break: ARGS="--minutes 60 --se
 
 bench-check: env ## Are the figures of the last such runs within the bounds of bench/ranges.yaml?
 	$(BIN)/python -m bench check $(RESULTS)
+
+bench-versus: env ## Paceline beside training-operator, Trainer, JobSet, Jobs and a bare client: ARGS="--runs 1 --systems paceline,job" (an hour a run)
+	$(BIN)/python -m bench versus-build
+	$(DEVCLUSTER) down
+	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 20
+	$(ON_CLUSTER) $(BIN)/python -m bench versus --json .state/versus.json $(ARGS)
 
 ##@ Generated files (each has its twin in `make verify`)
 .PHONY: crds locks chart-readme dashboards generated verify-generated

@@ -3,6 +3,7 @@
 python -m devcluster up --nodes 0 --kwok-nodes 20
 python -m devcluster exec -- python -m bench run two-hundred --runs 5 --json results.json
 python -m bench check results.json
+python -m devcluster exec -- python -m bench versus --runs 3 --json versus.json
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench import churn, figures, picture, reports, scenarios, trouble
+from bench import churn, figures, picture, reports, scenarios, trouble, versus_cli
 from bench.operator_process import OperatorProcess
 from bench.wire import Wire
 from bench.workloads import WORKLOADS, Workload
@@ -37,6 +38,7 @@ SINGLES = 30
 LIVES, LIFE_SECONDS = 50, 10
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(versus_cli.app)
 Results = Annotated[Path, typer.Argument(help="What `run --json` wrote.", exists=True, dir_okay=False)]
 
 

@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.outside import until
+from bench.outside import page, until
 from tests.kube import ROOT, requests
 
 _PORTS = itertools.count(18190)
@@ -89,9 +88,4 @@ class OperatorProcess:
 
     def page(self) -> str:
         """The metrics page; empty while the process does not serve it."""
-        try:
-            with urllib.request.urlopen(self._url, timeout=10) as answer:
-                text: str = answer.read().decode()
-        except OSError:
-            return ""
-        return text
+        return page(self._url)

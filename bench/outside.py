@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ from typing import Any
 from paceline.kube.client import Client
 
 TICKS = os.sysconf("SC_CLK_TCK")
-WRITES = ("POST", "PUT", "PATCH", "DELETE")
-_REQUESTS = re.compile(r'^apiserver_request_total\{.*?resource="(\w+)".*?verb="(\w+)".*\} (\S+)$')
+# As the API server counts them: a server-side apply is a PATCH to the client, and APPLY here.
+WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION")
+_REQUESTS = re.compile(
+    r'^apiserver_request_total\{.*?resource="(\w+)".*?subresource="([\w/]*)".*?verb="(\w+)".*\} (\S+)$'
+)
 
 
 async def asked(client: Client) -> dict[str, int]:
-    """What the API server was asked so far, by "VERB resource", by everybody."""
+    """What the API server was asked so far, by "VERB resource" or "VERB resource/subresource", by everybody."""
     found: dict[str, int] = {}
     async for line in client.lines("/metrics"):
         if match := _REQUESTS.match(line.decode()):
-            key = f"{match[2]} {match[1]}"
-            found[key] = found.get(key, 0) + int(float(match[3]))
+            key = f"{match[3]} {match[1]}/{match[2]}".rstrip("/")
+            found[key] = found.get(key, 0) + int(float(match[4]))
     return found
 
 
@@ -44,6 +48,16 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def page(url: str) -> str:
+    """What is served there; empty while nothing is, or an error."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text: str = answer.read().decode()
+    except OSError:
+        return ""
+    return text
+
+
 async def until(what: str, true: Callable[[], Any], seconds: float, pause: float = 0.01) -> None:
     """Raises TimeoutError that says what did not come."""
     ends = time.monotonic() + seconds
@@ -51,6 +65,11 @@ async def until(what: str, true: Callable[[], Any], seconds: float, pause: float
         if time.monotonic() > ends:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         await asyncio.sleep(pause)
+
+
+def written(counts: dict[str, int]) -> dict[str, int]:
+    """The writes of what ``asked`` has found; leases, which are renewed however little there is to do, are not among them."""
+    return {key: count for key, count in counts.items() if key.split()[0] in WRITES and "leases" not in key}
 
 
 def more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.operator_process import OperatorProcess
-from bench.outside import WRITES, asked, cpu_seconds, descriptors, more, quantile, resident_mib, until
+from bench.outside import asked, cpu_seconds, descriptors, more, quantile, resident_mib, until, written
 from bench.seen import Seen
 from bench.steps import (
     PATIENCE_SECONDS,
@@ -42,7 +42,7 @@ async def one_at_a_time(client: Client, operator: OperatorProcess, work: Workloa
             began = time.monotonic()
             await create(client, [job])
             await seen.until_there_are(key, work.pods)
-            took.append(max(seen.workers[key].values()) - began)
+            took.append(seen.born[key][-1] - began)
             await settled(operator)
     return {"one job to its last pod, p50": quantile(took, 0.5), "one job to its last pod, p99": quantile(took, 0.99)}
 
@@ -57,13 +57,12 @@ async def happy_life(client: Client, operator: OperatorProcess, work: Workload) 
         await settled(operator)
         own = more(own, operator.asked())
         everybody = more(everybody, await asked(client))
-    all_writes = sum(n for key, n in everybody.items() if key.split()[0] in WRITES and "leases" not in key)
     return {
         "writes a job": writes(own) / work.jobs,
         **{f"{verb} a job": own.get(verb, 0) / work.jobs for verb in ("POST", "PATCH", "DELETE")},
         # The lease's renewals are a GET and a PUT each.
         "reads a job": (own.get("GET", 0) - own.get("PUT", 0)) / work.jobs,
-        "writes a job, whole cluster": all_writes / work.jobs,
+        "writes a job, whole cluster": sum(written(everybody).values()) / work.jobs,
     }
 
 
@@ -98,7 +97,7 @@ async def _burst(client: Client, operator: OperatorProcess, work: Workload, seen
     cpu = cpu_seconds(operator.pid), cpu_seconds(api)
     await create(client, work.objects("standing"))
     await until("every worker exists", lambda: seen.count() >= work.workers, PATIENCE_SECONDS)
-    took = max(t for pods in seen.workers.values() for t in pods.values()) - began
+    took = seen.last() - began
     figures = {
         "all pods": took,
         "pods a second": work.workers / took,
@@ -120,13 +119,13 @@ async def _idle(operator: OperatorProcess) -> float:
 
 async def _replacements(client: Client, seen: Seen) -> Figures:
     """Of many jobs, one after another, on an operator that has nothing else to do."""
-    took = [await _replaced(client, seen, job) for job in list(seen.workers)[:REPLACEMENTS]]
+    took = [await _replaced(client, seen, job) for job in list(seen.born)[:REPLACEMENTS]]
     return {"lost worker replaced, p50": quantile(took, 0.5), "lost worker replaced, p99": quantile(took, 0.99)}
 
 
 async def _in_a_crowd(client: Client, work: Workload, seen: Seen) -> Figures:
     """The same, while half as many jobs again come at once."""
-    crowd, jobs, before = replace(work, jobs=work.jobs // 2), list(seen.workers)[-IN_A_CROWD:], seen.count()
+    crowd, jobs, before = replace(work, jobs=work.jobs // 2), list(seen.born)[-IN_A_CROWD:], seen.count()
     async with namespaces(client, "crowd", crowd.namespaces):
         coming = asyncio.create_task(create(client, crowd.objects("crowd")))
         await until("they come", lambda: seen.count() >= before + crowd.workers / 10, PATIENCE_SECONDS)
@@ -138,11 +137,11 @@ async def _in_a_crowd(client: Client, work: Workload, seen: Seen) -> Figures:
 
 async def _replaced(client: Client, seen: Seen, job: str) -> float:
     """Seconds from the deletion of a worker to the pod in its place."""
-    namespace, victim, known = job.split("/", maxsplit=1)[0], min(seen.alive[job]), len(seen.workers[job])
+    namespace, victim, known = job.split("/", maxsplit=1)[0], min(seen.alive[job]), len(seen.born[job])
     began = time.monotonic()
     await client.delete(f"/api/v1/namespaces/{namespace}/pods/{victim}", {"gracePeriodSeconds": 0})
     await seen.until_there_are(job, known + 1)
-    return max(seen.workers[job].values()) - began
+    return seen.born[job][-1] - began
 
 
 async def _restart(operator: OperatorProcess) -> Figures:

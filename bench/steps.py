@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -87,7 +88,8 @@ async def bring_back(client: Client, node: Json) -> None:
 
 
 async def _there(client: Client, path: str, *, there: bool) -> None:
-    while True:
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < ends:
         try:
             await client.get(path)
             found = True
@@ -98,3 +100,4 @@ async def _there(client: Client, path: str, *, there: bool) -> None:
         if found == there:
             return
         await asyncio.sleep(0.1)
+    raise TimeoutError(f"not within {PATIENCE_SECONDS} s: {path} is {'there' if there else 'gone'}")

@@ -91,7 +91,7 @@ async def _cut_off(
         await standby.stand_by()
         wire.cut()
         began = time.monotonic()
-        hit = list(seen.workers)[:LOST]
+        hit = list(seen.born)[:LOST]
         for job in hit:
             namespace, worker = job.split("/")[0], min(seen.alive[job])
             await client.delete(f"/api/v1/namespaces/{namespace}/pods/{worker}", {"gracePeriodSeconds": 0})

@@ -64,6 +64,13 @@ def start_api_server() -> None:
     wait_for(healthy_api, 90, "the API server", process.log)
 
 
+def restart_controller_manager(*flags: str) -> None:
+    """With further flags, or without them again."""
+    process = Process("kube-controller-manager")
+    process.stop()
+    process.start([*inside(CONTROL_PLANE_NETNS), program(process.name), *_controller_manager(), *flags])
+
+
 def healthy_api() -> bool:
     return succeeds(
         *inside(CONTROL_PLANE_NETNS), program("kubectl"), f"--kubeconfig={paths.KUBECONFIG}", "get", "--raw", "/readyz"

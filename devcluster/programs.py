@@ -48,16 +48,18 @@ def ensure(*, nodes: bool, kwok: bool, firewall: bool = False) -> None:
     tools = ["helm"] + (["coredns"] if nodes else []) + (["kwok"] if kwok else [])
     tools += ["kube-router"] if firewall else []
     for name in tools:
-        if not _built(name, TOOLS[name]):
-            with step(f"building {name}", "2-4 minutes the first time"):
-                _check_go()
-                run(
-                    "go",
-                    "install",
-                    TOOLS[name],
-                    env={**_ENV, "GOFLAGS": "-buildvcs=false", "GOBIN": str(paths.PROGRAMS)},
-                )
-            _stamp(name, TOOLS[name])
+        install(name, TOOLS[name])
+
+
+def install(name: str, package: str, module: Path | None = None) -> None:
+    """A published program by its path and version, unless it is there; ``module``: the folder whose go.mod has it as its tool."""
+    if _built(name, package):
+        return
+    with step(f"building {name}", "2-4 minutes the first time"):
+        _check_go()
+        env = {**_ENV, "GOFLAGS": "-buildvcs=false", "GOBIN": str(paths.PROGRAMS)}
+        run("go", "install", "tool" if module else package, env=env, cwd=module)
+    _stamp(name, package)
 
 
 def published(name: str) -> Path:
