@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from paceline.plan.urgency import PATIENCE_SECONDS
+from paceline.plan.pace import PATIENCE_SECONDS
 from tests.cluster.reporting import Reporter, token
 from tests.kube import apply, get, job, kubectl, patch, pods, quiet, status, wait, wait_phase
 

@@ -6,7 +6,7 @@ import pytest
 
 from paceline.api.status import TrainingJobStatus
 from paceline.plan.observed import Report
-from paceline.plan.pace import REPORTS_A_SECOND, WRITES_A_SECOND, report_every, write_every
+from paceline.plan.pace import REPORTS_A_SECOND, WRITES_A_SECOND, patience, report_every, write_every
 from paceline.plan.progress import merge
 
 
@@ -31,3 +31,8 @@ def test_the_status_is_written_as_often_as_that():
     assert (later, when) == (status, 120)
     later, when = merge(status, Report(110.0, step=2), 120.0, every=20, final=False)
     assert (later.progress.step, when) == (2, None)
+
+
+@pytest.mark.parametrize(("starting", "seconds"), [(0, 2), (50, 2), (150, 6), (1000, 10), (100000, 10)])
+def test_the_steps_of_a_start_are_told_every(starting, seconds):
+    assert patience(starting) == seconds

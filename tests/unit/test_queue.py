@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,3 +140,40 @@ def test_every_key_that_is_added_is_taken_and_none_twice_at_once(steps):
                 owed.discard(held[0])
 
     asyncio.run(run())
+
+
+async def test_a_key_wakes_one_of_those_who_wait_and_all_keys_are_taken():
+    queue, taken = Queue(time.monotonic), list[str]()
+
+    async def worker() -> None:
+        while True:
+            key, _ = await queue.take()
+            taken.append(key)
+            await asyncio.sleep(0)
+            queue.done(key)
+
+    workers = [asyncio.create_task(worker()) for _ in range(8)]
+    await asyncio.sleep(0)
+    assert len(queue._waiting) == 8
+    queue.add("a")
+    assert len(queue._waiting) == 7, "one is woken"
+    queue.add_after("later", 0.02)
+    queue.add_after("sooner", 0.01)
+    for n in range(20):
+        queue.add(f"k-{n}")
+    async with asyncio.timeout(5):
+        while len(taken) < 23:
+            await asyncio.sleep(0.005)
+    assert taken[-2:] == ["sooner", "later"]
+    assert len(queue) == 0
+    for task in workers:
+        task.cancel()
+
+
+async def test_a_waiter_that_is_cancelled_when_it_was_just_woken_leaves_the_key_to_another():
+    queue = Queue(Clock())
+    first, second = (asyncio.create_task(queue.take()) for _ in range(2))
+    await asyncio.sleep(0)
+    queue.add("a")
+    first.cancel()
+    assert (await asyncio.wait_for(second, 2))[0] == "a"

@@ -22,13 +22,15 @@ from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import ReadEvents, ReadLog
 from paceline.plan.observed import Measured, NodeRecord, Observed, PodRecord, Report
-from paceline.plan.pace import report_every
+from paceline.plan.pace import patience, report_every
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
-from paceline.plan.urgency import COMPANY_SECONDS, PATIENCE_SECONDS, comes_up, may_wait
+from paceline.plan.urgency import COMPANY_SECONDS, comes_up, may_wait
 from paceline.render.pods import Installation
 
 log = logging.getLogger(__name__)
+
+STARTING = (Phase.PENDING, Phase.STARTING, Phase.RECOVERING)
 
 
 @dataclass
@@ -74,7 +76,9 @@ class Controller:
         self._pods_of: dict[str, dict[str, PodRecord]] = {}  # by job uid
         # job uid -> index -> the worker that is gone, as it was last
         self._gone_of: dict[str, dict[int, PodRecord]] = {}
-        self._reporting: set[str] = set()  # uids of those that have reported and run
+        # Uids of jobs that have reported and run, and of those that have begun and do not.
+        self._reporting: set[str] = set()
+        self._starting: set[str] = set()
         self._began = clock()
         self._books: dict[str, list[Machine]] = {}
 
@@ -160,14 +164,17 @@ class Controller:
             self._jobs[uid] = Entry(job)
         elif int(job.metadata.resource_version) >= int(entry.job.metadata.resource_version):
             entry.job = job
-        if self._jobs[uid].job.status.phase != Phase.RUNNING:
+        phase = self._jobs[uid].job.status.phase
+        if phase != Phase.RUNNING:
             self._reporting.discard(uid)
+        (self._starting.add if phase in STARTING else self._starting.discard)(uid)
         for told in self._jobs_changed:
             told(job.key, uid, self._jobs[uid].job)
 
     def _forget(self, key: str, uid: str) -> None:
         self._jobs.pop(uid, None)
         self._reporting.discard(uid)
+        self._starting.discard(uid)
         self._gone_of.pop(uid, None)
         if self._uids.get(key) == uid:
             del self._uids[key]
@@ -294,7 +301,7 @@ class Controller:
         if not patch:
             self._settle(entry, departed)
             return True
-        due = entry.patched_at + PATIENCE_SECONDS
+        due = entry.patched_at + patience(len(self._starting))
         if self._clock() < due and may_wait(job.status, status):
             self.queue.add_after(job.key, due - self._clock())
             return False

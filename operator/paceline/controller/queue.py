@@ -28,7 +28,9 @@ class Queue:
         self._later_at: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._order = itertools.count()
-        self._changed = asyncio.Event()
+        # Who waits in take(), in order: each key wakes one of them, not all (ADR 13).
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._dirty.keys() - self._in_flight.keys())
@@ -54,7 +56,8 @@ class Queue:
             return
         self._later_at[key] = when
         heapq.heappush(self._later, (when, next(self._order), key))
-        self._changed.set()
+        if self._waiting:
+            self._wake_in(when - self._clock())
 
     def retry(self, key: str) -> float:
         """Add again after this key's own exponential back-off; returns its seconds."""
@@ -79,11 +82,16 @@ class Queue:
                 self._stands_last.discard(key)
                 self._in_flight[key] = self._clock()
                 return key, waited
-            self._changed.clear()
+            if wait is not None:
+                self._wake_in(wait)
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(woken)
             try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+                await woken
+            except asyncio.CancelledError:
+                if woken.done() and not woken.cancelled():
+                    self._wake_one()  # it was woken for a key that another must take now
+                raise
 
     def done(self, key: str) -> None:
         del self._in_flight[key]
@@ -96,7 +104,29 @@ class Queue:
 
     def _line_up(self, key: str) -> None:
         (self._last if key in self._stands_last else self._ready).append(key)
-        self._changed.set()
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            woken = self._waiting.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
+
+    def _wake_in(self, seconds: float) -> None:
+        """One timer for all delayed keys: the earliest."""
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(seconds, 0.0)
+        if self._timer is not None and self._timer.when() <= when:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._time)
+
+    def _time(self) -> None:
+        self._timer = None
+        if (wait := self._promote()) is not None and self._waiting:
+            self._wake_in(wait)
 
     def _promote(self) -> float | None:
         """Move what is due to the ready keys; seconds to the next, None if there is none."""

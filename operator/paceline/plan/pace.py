@@ -1,4 +1,4 @@
-"""How often each of many jobs is heard, and its progress written down: one operator's time, shared by all that report.
+"""How often each of many jobs is heard, and its status written for what may wait: one operator's time, shared by all.
 
 A report costs the operator 2 ms, nearly all of it TLS: reporters do not keep their connections, which would cost it 287 KiB each
 (ADR 13). A status write costs more, and the API server about as much again.
@@ -6,12 +6,15 @@ A report costs the operator 2 ms, nearly all of it TLS: reporters do not keep th
 
 from __future__ import annotations
 
-# Of all jobs together.
+# Of all jobs together: reports, writes for progress alone, and for the steps of a start.
 REPORTS_A_SECOND = 100
 WRITES_A_SECOND = 50
+STEPS_A_SECOND = 25
 # Of a job that is one of few: as often as people look.
 REPORT_SECONDS = 2.0
 WRITE_SECONDS = 5.0
+# What may wait (urgency.may_wait) waits so long for company, and no longer than that where very many start.
+PATIENCE_SECONDS, LONGEST_PATIENCE_SECONDS = 2.0, 10.0
 # A job's silence is noticed by the second report that does not come, and by the third if one was lost.
 REPORTS_BEFORE_STALLED = 4
 
@@ -24,3 +27,8 @@ def report_every(reporting: int, stalled_seconds: int) -> float:
 def write_every(reporting: int) -> float:
     """Seconds between two writes of a job's status for progress alone."""
     return max(WRITE_SECONDS, reporting / WRITES_A_SECOND)
+
+
+def patience(starting: int) -> float:
+    """Seconds between two writes of a job's status for what may wait, where so many jobs start."""
+    return min(max(PATIENCE_SECONDS, starting / STEPS_A_SECOND), LONGEST_PATIENCE_SECONDS)

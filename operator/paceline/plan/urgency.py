@@ -9,8 +9,6 @@ from paceline.api.conditions import PRICE_UNKNOWN
 from paceline.api.status import Phase, TrainingJobStatus
 from paceline.plan.observed import PodRecord
 
-# What may wait is written at most this often.
-PATIENCE_SECONDS = 2.0
 # What may wait is looked at this much later, once for all that has come by then.
 COMPANY_SECONDS = 0.1
 
