@@ -6,7 +6,7 @@ import pytest
 
 from paceline.api.status import TrainingJobStatus
 from paceline.plan.observed import Report
-from paceline.plan.pace import REPORTS_A_SECOND, WRITES_A_SECOND, patience, report_every, write_every
+from paceline.plan.pace import REPORTS_A_SECOND, WRITES_A_SECOND, company, patience, report_every, write_every
 from paceline.plan.progress import merge
 
 
@@ -33,6 +33,11 @@ def test_the_status_is_written_as_often_as_that():
     assert (later.progress.step, when) == (2, None)
 
 
-@pytest.mark.parametrize(("starting", "seconds"), [(0, 2), (50, 2), (150, 6), (1000, 10), (100000, 10)])
+@pytest.mark.parametrize(("starting", "seconds"), [(0, 2), (20, 2), (150, 15), (1000, 30)])
 def test_the_steps_of_a_start_are_told_every(starting, seconds):
     assert patience(starting) == seconds
+
+
+@pytest.mark.parametrize(("starting", "seconds"), [(0, 0.1), (20, 0.1), (100, 0.5), (1000, 1)])
+def test_a_pod_that_comes_up_is_looked_at_within(starting, seconds):
+    assert company(starting) == seconds

@@ -8,7 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.controller.queue import BACKOFF_MAX_SECONDS, Queue
+from paceline.controller.queue import BACKOFF_MAX_SECONDS, LAST_AT_ONCE, Queue
 
 
 class Clock:
@@ -177,3 +177,20 @@ async def test_a_waiter_that_is_cancelled_when_it_was_just_woken_leaves_the_key_
     queue.add("a")
     first.cancel()
     assert (await asyncio.wait_for(second, 2))[0] == "a"
+
+
+async def test_of_the_last_line_only_so_many_are_worked_on_at_once():
+    queue = Queue(Clock())
+    for n in range(LAST_AT_ONCE + 2):
+        queue.add(f"new-{n}", last=True)
+    held = [await take(queue) for _ in range(LAST_AT_ONCE)]
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.add("old")
+    assert (await asyncio.wait_for(waiting, 2))[0] == "old"
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.done(held.pop())
+    assert (await asyncio.wait_for(waiting, 2))[0] == f"new-{LAST_AT_ONCE}"

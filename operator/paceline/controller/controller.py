@@ -22,10 +22,10 @@ from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import ReadEvents, ReadLog
 from paceline.plan.observed import Measured, NodeRecord, Observed, PodRecord, Report
-from paceline.plan.pace import patience, report_every
+from paceline.plan.pace import company, patience, report_every
 from paceline.plan.recipes import Catalogue
 from paceline.plan.reconcile import REFUSED_RETRY_SECONDS, plan
-from paceline.plan.urgency import COMPANY_SECONDS, comes_up, may_wait
+from paceline.plan.urgency import comes_up, may_wait
 from paceline.render.pods import Installation
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class Controller:
             del self._pods_of[pod.job_uid]
         key = f"{pod.namespace}/{pod.job_name}"
         if comes_up(after) and key in self._uids:
-            self.queue.add_after(key, COMPANY_SECONDS)
+            self.queue.add_after(key, company(len(self._starting)))
         else:
             self._added(key)
 

@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 BACKOFF_BASE_SECONDS = 0.2
 BACKOFF_MAX_SECONDS = 60.0
+# Of the last line at once: enough to fill the client's connections with what eight gangs of eight are made of. With more, a
+# request for a lost worker would wait behind all of theirs (ADR 13).
+LAST_AT_ONCE = 8
 
 
 class Queue:
@@ -21,6 +24,7 @@ class Queue:
         self._ready: deque[str] = deque()
         self._last: deque[str] = deque()
         self._stands_last: set[str] = set()
+        self._last_in_flight: set[str] = set()
         # When each waiting key was added (for the latency metric); a key is here or in flight, or both when it came again.
         self._dirty: dict[str, float] = {}
         self._in_flight: dict[str, float] = {}
@@ -74,12 +78,14 @@ class Queue:
         """The next key, and the seconds that it waited. Call done() when its work has ended."""
         while True:
             wait = self._promote()
-            while line := self._ready or self._last:
+            while line := self._ready or (self._last if len(self._last_in_flight) < LAST_AT_ONCE else None):
                 key = line.popleft()
                 if key in self._in_flight or key not in self._dirty:
                     continue  # taken already, from the other line
                 waited = self._clock() - self._dirty.pop(key)
                 self._stands_last.discard(key)
+                if line is self._last:
+                    self._last_in_flight.add(key)
                 self._in_flight[key] = self._clock()
                 return key, waited
             if wait is not None:
@@ -95,6 +101,10 @@ class Queue:
 
     def done(self, key: str) -> None:
         del self._in_flight[key]
+        if key in self._last_in_flight:
+            self._last_in_flight.discard(key)
+            if self._last:
+                self._wake_one()
         if key in self._dirty:  # it came again in the meantime
             self._line_up(key)
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 # Of all jobs together: reports, writes for progress alone, and for the steps of a start.
 REPORTS_A_SECOND = 100
 WRITES_A_SECOND = 50
-STEPS_A_SECOND = 25
+STEPS_A_SECOND = 10
 # Of a job that is one of few: as often as people look.
 REPORT_SECONDS = 2.0
 WRITE_SECONDS = 5.0
 # What may wait (urgency.may_wait) waits so long for company, and no longer than that where very many start.
-PATIENCE_SECONDS, LONGEST_PATIENCE_SECONDS = 2.0, 10.0
+PATIENCE_SECONDS, LONGEST_PATIENCE_SECONDS = 2.0, 30.0
+# What merely comes up (urgency.comes_up) is looked at so much later, once for all that has come by then.
+COMPANY_SECONDS, LONGEST_COMPANY_SECONDS = 0.1, 1.0
+LOOKS_A_SECOND = 200
 # A job's silence is noticed by the second report that does not come, and by the third if one was lost.
 REPORTS_BEFORE_STALLED = 4
 
@@ -32,3 +35,8 @@ def write_every(reporting: int) -> float:
 def patience(starting: int) -> float:
     """Seconds between two writes of a job's status for what may wait, where so many jobs start."""
     return min(max(PATIENCE_SECONDS, starting / STEPS_A_SECOND), LONGEST_PATIENCE_SECONDS)
+
+
+def company(starting: int) -> float:
+    """Seconds from the news of a pod that comes up to the look at its job, where so many jobs start."""
+    return min(max(COMPANY_SECONDS, starting / LOOKS_A_SECOND), LONGEST_COMPANY_SECONDS)

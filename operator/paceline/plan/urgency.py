@@ -9,9 +9,6 @@ from paceline.api.conditions import PRICE_UNKNOWN
 from paceline.api.status import Phase, TrainingJobStatus
 from paceline.plan.observed import PodRecord
 
-# What may wait is looked at this much later, once for all that has come by then.
-COMPANY_SECONDS = 0.1
-
 
 def comes_up(pod: PodRecord | None) -> bool:
     """Is that all that is new of a pod: that it is there, has a node, runs? Nothing is to be done about it but to tell of it."""
