@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -24,7 +25,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench import churn, figures, picture, reports, scenarios, trouble, versus_cli
+from bench import churn, compare, figures, picture, reports, scenarios, trouble, versus_cli
 from bench.operator_process import OperatorProcess
 from bench.wire import Wire
 from bench.workloads import WORKLOADS, Workload
@@ -63,6 +64,30 @@ def run(
             written = {"workload": workload, **asdict(work), "runs": found}
             json_file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     console.print(_table([one["figures"] for one in found]))
+
+
+@app.command("compare")
+def compare_command(
+    revisions: Annotated[list[str], typer.Argument(help="Of this repository; the first is what ratios are of.")],
+    rounds: Annotated[int, typer.Option(help="How often each is measured.", min=1)] = 3,
+    jobs: Annotated[int, typer.Option(help="Of eight workers, all at once.", min=20)] = 150,
+) -> None:
+    """The operator of each revision and of this checkout, in turn: a burst, lost workers, lost workers in a crowd."""
+    _install_crds()
+
+    async def run() -> None:
+        async with _client() as client, _log() as log:
+            with compare.checkouts(revisions, log.parent) as sources:
+                async for name, figures in compare.compare(client, sources, Workload(jobs, 8), rounds, log):
+                    found[name].append(figures)
+                    console.print(
+                        f"• {name}: {figures['pods a second']:.0f} pods a second, {figures['CPU a pod']:.1f} ms …"
+                    )
+
+    console, found = Console(), defaultdict[str, list[scenarios.Figures]](list)
+    asyncio.run(run())
+    for line in compare.table(found):
+        typer.echo(line)
 
 
 @app.command("churn")

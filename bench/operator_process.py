@@ -19,9 +19,13 @@ _PORTS = itertools.count(18190)
 
 
 class OperatorProcess:
-    def __init__(self, log: Path, kubeconfig: Path | None = None, flags: Sequence[str] = ()) -> None:
-        """``kubeconfig``: its way to the API server, where it is not the bench's own; ``flags``: more than the chart sets."""
-        self._log, self._kubeconfig, self._flags, self._url = log, kubeconfig, flags, ""
+    def __init__(
+        self, log: Path, kubeconfig: Path | None = None, flags: Sequence[str] = (), source: Path = ROOT
+    ) -> None:
+        """``kubeconfig``: its way to the API server, where it is not the bench's own; ``flags``: more than the chart sets;
+        ``source``: the checkout that it is of."""
+        self._log, self._kubeconfig, self._flags, self._source = log, kubeconfig, flags, source
+        self._url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -35,7 +39,7 @@ class OperatorProcess:
         command = [sys.executable, "-m", "paceline", "operator", "--trainer-image=trainer:1"]
         command += ["--job-disruption-budgets", f"--metrics-port={port}", "--log-format=text"]
         command += [f"--identity=bench-{port}", *self._flags]
-        env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
+        env = {**os.environ, "PYTHONPATH": str(self._source / "operator")}
         if self._kubeconfig is not None:
             env["KUBECONFIG"] = str(self._kubeconfig)
         with self._log.open("ab") as log:
@@ -54,7 +58,7 @@ class OperatorProcess:
 
     async def fail_over(self, patience: float) -> float:
         """Another one stands by, and takes this one's place when it is killed: seconds until it leads and has nothing to do."""
-        standby = OperatorProcess(self._log, self._kubeconfig, self._flags)
+        standby = OperatorProcess(self._log, self._kubeconfig, self._flags, self._source)
         await standby.stand_by()
         self.stop(signal.SIGKILL)
         began = time.monotonic()
@@ -83,8 +87,14 @@ class OperatorProcess:
 
     def refused(self) -> int:
         """How often the API server has told it that it asks too much (429)."""
-        counts = re.findall(r'^paceline_api_requests_total\{code="429".*\} (\S+)$', self.page(), re.MULTILINE)
-        return sum(int(float(count)) for count in counts)
+        return self._sum(r'paceline_api_requests_total\{code="429".*\}')
+
+    def looks(self) -> int:
+        """How often it has looked at a job."""
+        return self._sum(r"paceline_reconcile_total\{.*\}")
+
+    def _sum(self, series: str) -> int:
+        return sum(int(float(n)) for n in re.findall(rf"^{series} (\S+)$", self.page(), re.MULTILINE))
 
     def page(self) -> str:
         """The metrics page; empty while the process does not serve it."""

@@ -68,12 +68,8 @@ async def happy_life(client: Client, operator: OperatorProcess, work: Workload) 
 
 async def standing(client: Client, operator: OperatorProcess, work: Workload) -> Figures:
     """All jobs at once, which then run on, and what happens to them: lost workers, a restart, a fail-over, a storm."""
-    at_rest = resident_mib(operator.pid)
     async with namespaces(client, "standing", work.namespaces), Seen(client) as seen:
-        figures = await _burst(client, operator, work, seen)
-        memory = resident_mib(operator.pid)
-        figures["memory at rest"], figures["memory"] = at_rest, memory
-        figures["memory a job"] = (memory - at_rest) * 1024 / work.jobs
+        figures = await _start(client, operator, work, seen)
         figures["CPU at rest"] = await _idle(operator)
         figures |= await _replacements(client, seen)
         figures |= await _in_a_crowd(client, work, seen)
@@ -89,25 +85,43 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
     return figures
 
 
+async def start_and_losses(client: Client, operator: OperatorProcess, work: Workload) -> Figures:
+    """Of the same the beginning, which costs most: to compare versions of the operator by."""
+    async with namespaces(client, "standing", work.namespaces), Seen(client) as seen:
+        figures = await _start(client, operator, work, seen)
+        figures |= await _replacements(client, seen)
+        return figures | await _in_a_crowd(client, work, seen)
+
+
 # -- parts of it ---------------------------------------------------------------------------------------------------------
 
 
-async def _burst(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
-    api, began = apiserver(), time.monotonic()
-    cpu = cpu_seconds(operator.pid), cpu_seconds(api)
+async def _start(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
+    """All jobs at once, until all run and all is quiet again."""
+    await settled(operator)
+    api, at_rest, before = apiserver(), resident_mib(operator.pid), operator.asked()
+    cpu, looks, began = (cpu_seconds(operator.pid), cpu_seconds(api)), operator.looks(), time.monotonic()
     await create(client, work.objects("standing"))
     await until("every worker exists", lambda: seen.count() >= work.workers, PATIENCE_SECONDS)
     took = seen.last() - began
-    figures = {
+    await seen.until_all_are("Running", work.jobs, PATIENCE_SECONDS)
+    all_run = time.monotonic() - began
+    await settled(operator)
+    lags, memory = seen.lags(), resident_mib(operator.pid)
+    return {
         "all pods": took,
         "pods a second": work.workers / took,
+        "all jobs run": all_run,
         "CPU a pod": (cpu_seconds(operator.pid) - cpu[0]) / work.workers * 1000,
         "CPU a pod, API server": (cpu_seconds(api) - cpu[1]) / work.workers * 1000,
+        "reconciles a start": (operator.looks() - looks) / work.jobs,
+        "PATCH a start": more(before, operator.asked()).get("PATCH", 0) / work.jobs,
+        "start to status, p50": quantile(lags, 0.5),
+        "start to status, p99": quantile(lags, 0.99),
+        "memory at rest": at_rest,
+        "memory": memory,
+        "memory a job": (memory - at_rest) * 1024 / work.jobs,
     }
-    await seen.until_all_are("Running", work.jobs, PATIENCE_SECONDS)
-    await settled(operator)
-    lags = seen.lags()
-    return figures | {"start to status, p50": quantile(lags, 0.5), "start to status, p99": quantile(lags, 0.99)}
 
 
 async def _idle(operator: OperatorProcess) -> float:

@@ -10,10 +10,12 @@ from collections import Counter
 import pytest
 import yaml
 
+from bench import compare
 from bench.churn import KINDS, arrivals, grown
 from bench.figures import ALL, Spread, outside, ranges, read_ranges, spreads
 from bench.wire import Wire
 from bench.workloads import PODS_A_NAMESPACE, WORKLOADS
+from tests.kube import ROOT
 
 
 def test_a_namespace_never_has_more_pods_than_is_good_for_it():
@@ -106,3 +108,20 @@ def test_a_wire_takes_its_time_and_is_silent_while_it_is_cut(tmp_path, monkeypat
         server.close()
 
     asyncio.run(through())
+
+
+def test_versions_are_told_with_their_spread_and_as_a_ratio_to_the_first():
+    found = {"v1": [{"CPU a pod": 4.0}, {"CPU a pod": 6.0}], "this checkout": [{"CPU a pod": 2.0}, {"CPU a pod": 3.0}]}
+    assert list(compare.table(found)) == [
+        "| figure | v1 | this checkout |",
+        "| --- | --- | --- |",
+        "| CPU a pod (ms) | 5 (4 to 6) | 2.5 (2 to 3, 0.50×) |",
+    ]
+
+
+def test_a_revision_is_checked_out_while_it_is_compared_and_gone_afterwards(tmp_path):
+    with compare.checkouts(["HEAD"], tmp_path) as sources:
+        assert (sources["HEAD"] / "operator/paceline/__main__.py").exists()
+        assert sources[compare.HERE] == ROOT
+        there = sources["HEAD"]
+    assert not there.exists()
