@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import time
@@ -19,9 +18,8 @@ import aiohttp
 
 from bench.operator_process import OperatorProcess
 from bench.outside import descriptors, resident_mib, until
-from bench.steps import PATIENCE_SECONDS, apiserver, bring_back, create, namespaces, settled, workers
+from bench.steps import PATIENCE_SECONDS, bring_back, create, namespaces, restart_api_server, settled, workers
 from bench.wire import Wire
-from devcluster import controlplane
 from paceline.api import API_VERSION, PLURAL
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Reflector, Store
@@ -181,14 +179,14 @@ class Churn:
         began = time.monotonic()
         while True:
             await asyncio.sleep(SAMPLE_SECONDS)
-            with suppress(OSError):  # it is being started again
-                page = self._operator.page()
-                sample = resident_mib(self._operator.pid), descriptors(self._operator.pid), page.count("\n")
-                self.outcome.samples.append(sample)
+            if self._operator.ended():
+                continue  # it is being started again
+            memory, files = resident_mib(self._operator.pid), descriptors(self._operator.pid)
+            self.outcome.samples.append((memory, files, self._operator.page().count("\n")))
             if len(self.outcome.samples) % 6 == 0:
                 minutes = (time.monotonic() - began) / 60
                 there = f"{len(self._there)} of {sum(self.outcome.jobs.values())} jobs are there"
-                say(f"  {minutes:.0f} min: {there}, {self.outcome.faults.total()} faults, {sample[0]:.0f} MiB")
+                say(f"  {minutes:.0f} min: {there}, {self.outcome.faults.total()} faults, {memory:.0f} MiB")
 
     async def _ended(self) -> None:
         """Every job came to what it should, its pods are what they should be, and with the jobs all goes."""
@@ -254,8 +252,7 @@ class Churn:
         self._operator.stop(signal.SIGKILL)
 
     async def _restart_the_api_server(self) -> None:
-        os.kill(apiserver(), signal.SIGKILL)
-        await asyncio.to_thread(controlplane.start_api_server)
+        await restart_api_server()
 
     async def _slow(self) -> None:
         self._wire.delay = 0.2

@@ -11,7 +11,8 @@ from bench.operator_process import OperatorProcess
 from bench.outside import WRITES
 from bench.seen import Seen
 from bench.workloads import Workload
-from devcluster.process import Process
+from devcluster import controlplane
+from devcluster.process import Process, end
 from paceline.api import API_VERSION, PLURAL
 from paceline.kube.client import ApiError, Client, Json
 
@@ -45,10 +46,23 @@ async def create(client: Client, objects: Iterable[Json]) -> None:
 
 async def settled(operator: OperatorProcess) -> None:
     """Nothing to do for a second, and no write in it."""
-    before: dict[str, int] = {}
-    while not operator.idle() or writes(operator.asked()) - writes(before) > 0:
-        before = operator.asked()
+    before: int | None = None
+    while True:
+        now = writes(operator.asked()) if operator.idle() else None
+        if now is not None and now == before:
+            return
+        before = now
         await asyncio.sleep(1)
+
+
+async def restart_api_server() -> None:
+    """Killed, and started at once: it is away for some seconds. Raises ClusterError where it does not come back."""
+
+    def restart() -> None:
+        end([apiserver()], grace_seconds=0)
+        controlplane.start_api_server()
+
+    await asyncio.to_thread(restart)
 
 
 def writes(requests: dict[str, int]) -> int:

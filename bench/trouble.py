@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,10 +11,9 @@ from pathlib import Path
 from bench.operator_process import OperatorProcess
 from bench.outside import until
 from bench.seen import Seen
-from bench.steps import PATIENCE_SECONDS, apiserver, create, namespaces, settled, wrong
+from bench.steps import PATIENCE_SECONDS, create, namespaces, restart_api_server, settled, wrong
 from bench.wire import Wire
 from bench.workloads import Workload
-from devcluster import controlplane
 from paceline.kube.client import ApiError, Client, Json
 
 Figures = dict[str, float]
@@ -76,8 +73,7 @@ async def _burst(
 
 async def _restart_in_the_middle(seen: Seen, work: Workload) -> None:
     await until("a quarter of the workers exists", lambda: seen.count() >= work.workers / 4, PATIENCE_SECONDS)
-    os.kill(apiserver(), signal.SIGKILL)
-    await asyncio.to_thread(controlplane.start_api_server)
+    await restart_api_server()
 
 
 async def _cut_off(

@@ -73,12 +73,13 @@ def wait_phase(name: str, namespace: str, *phases: str, seconds: float = 60) -> 
 
 
 def ledger_is_whole(found: Json) -> bool:
-    """Do the parts of a status' dollars add up, by what they went for and by day? That of a job without any does."""
-    if "cost" not in found:
+    """Do the parts of a status' dollars add up, by what they went for and by day? Those of a job without any do."""
+    cost = found.get("cost", {})
+    if "accruedUSD" not in cost:
         return True
-    accrued = Decimal(found["cost"]["accruedUSD"])
-    by_part = sum(map(Decimal, found["goodput"]["usd"].values()))
-    return bool(by_part == accrued == sum(Decimal(day["usd"]) for day in found["cost"]["days"]))
+    by_part = sum(map(Decimal, found["goodput"].get("usd", {}).values()))
+    by_day = sum(Decimal(day["usd"]) for day in cost.get("days", []))
+    return bool(by_part == Decimal(cost["accruedUSD"]) == by_day)
 
 
 def job(name: str, namespace: str, annotations: Json | None = None, **spec: Any) -> Json:
