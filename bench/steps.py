@@ -60,6 +60,7 @@ async def restart_api_server() -> None:
 
     def restart() -> None:
         end([apiserver()], grace_seconds=0)
+        time.sleep(1)  # its port is held until the last of its threads is gone
         controlplane.start_api_server()
 
     await asyncio.to_thread(restart)
