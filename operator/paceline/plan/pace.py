@@ -1,7 +1,7 @@
 """How often each of many jobs is heard, and its status written for what may wait: one operator's time, shared by all.
 
-A report costs the operator 2 ms, nearly all of it TLS: reporters do not keep their connections, which would cost it 287 KiB each. Status
-writes were a quarter of what the API server did while many jobs started (ADR 13).
+A report costs the operator 2 ms, nearly all of it TLS: reporters do not keep their connections, which would cost it 287 KiB each.
+Status writes were a quarter of what the API server did while many jobs started (ADR 13).
 """
 
 from __future__ import annotations
