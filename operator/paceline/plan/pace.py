@@ -18,7 +18,7 @@ PATIENCE_SECONDS, LONGEST_PATIENCE_SECONDS = 2.0, 30.0
 # What merely comes up (urgency.comes_up) is looked at so much later, once for all that has come by then.
 COMPANY_SECONDS, LONGEST_COMPANY_SECONDS = 0.1, 1.0
 LOOKS_A_SECOND = 200
-# A job's silence is noticed by the second report that does not come, and by the third if one was lost.
+# So many reports fit into the silence that counts as a stall: three may be lost on the way.
 REPORTS_BEFORE_STALLED = 4
 
 
