@@ -31,7 +31,7 @@ from bench.wire import Wire
 from bench.workloads import WORKLOADS, Workload
 from paceline.kube import config
 from paceline.kube.client import Client
-from tests.kube import ROOT, kubectl
+from tests.kube import ROOT, define_kinds
 from tests.reading import RefusedError
 
 # Of the jobs that come one after another; of those whose requests are counted, and how long they run.
@@ -187,8 +187,7 @@ async def in_trouble(work: Workload) -> scenarios.Figures:
 
 def _install_crds() -> None:
     try:
-        kubectl("apply", "-f", str(ROOT / "crds"))
-        kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
+        define_kinds()
     except (OSError, RefusedError) as error:
         raise typer.BadParameter(f"no cluster to measure on: {error}\n{__doc__}") from error
 

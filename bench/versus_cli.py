@@ -20,7 +20,7 @@ from bench.workloads import Workload
 from devcluster.console import ClusterError
 from paceline.kube import config
 from paceline.kube.client import Client
-from tests.kube import ROOT, kubectl
+from tests.kube import ROOT, wait_until_served
 from tests.reading import RefusedError
 
 app = typer.Typer()
@@ -55,7 +55,7 @@ def run(
         # All of them before the first is measured: every system meets the same cluster.
         for system in {type(one): one for one in (SYSTEMS[name]() for name in chosen)}.values():
             system.install()
-        kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_until_served()
     except (ClusterError, RefusedError) as error:
         raise typer.BadParameter(f"the peers cannot be installed: {error}") from error
     limits = versus.Patience(single=60, burst=patience)

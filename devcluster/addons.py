@@ -86,9 +86,14 @@ def make_volumes() -> None:
 def define_monitors() -> None:
     """The kinds of prometheus-operator, without the operator: the API server can judge what charts render of them."""
     folder = programs.published(programs.PROMETHEUS_OPERATOR) / "example/prometheus-operator-crd"
-    for plural in ("servicemonitors", "podmonitors", "prometheusrules"):
+    monitors = ("servicemonitors", "podmonitors", "prometheusrules")
+    for plural in monitors:
         kubectl("apply", "--server-side", "-f", str(folder / f"monitoring.coreos.com_{plural}.yaml"))
-        kubectl("wait", "--for=condition=Established", f"crd/{plural}.monitoring.coreos.com", "--timeout=30s")
+    # `kubectl wait` fails where a definition is so new that its conditions are null: then it is asked again.
+    names = [f"crd/{plural}.monitoring.coreos.com" for plural in monitors]
+    command = ("wait", "--for=condition=Established", *names, "--timeout=5s")
+    log = Process("kube-apiserver").log
+    wait_for(lambda: kubectl(*command, check=False).count("condition met") == len(names), 30, "the kinds", log)
 
 
 def start_kwok(count: int) -> None:

@@ -45,7 +45,26 @@ def pods(name: str, namespace: str, role: str = "worker") -> list[Json]:
 
 
 def condition(of: Json, type_: str) -> Json:
-    return next((c for c in of.get("conditions", []) if c["type"] == type_), {})
+    return next((c for c in of.get("conditions") or [] if c["type"] == type_), {})
+
+
+def define_kinds() -> None:
+    """Paceline's, until the API server serves them."""
+    kubectl("apply", "-f", str(ROOT / "crds"))
+    wait_until_served()
+
+
+def wait_until_served() -> None:
+    """Every kind that is defined. `kubectl wait` fails where a definition is so new that its conditions are null."""
+
+    def waiting() -> list[str]:
+        return [
+            one["metadata"]["name"]
+            for one in get("crd")
+            if condition(one.get("status", {}), "Established").get("status") != "True"
+        ]
+
+    wait("every kind is served", lambda: not waiting())
 
 
 def wait(what: str, true: Callable[[], Any], seconds: float = 60) -> Any:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 
 from tests import certificates
-from tests.kube import ROOT, apply, get, job, kubectl, requests, wait
+from tests.kube import ROOT, apply, define_kinds, get, job, kubectl, requests, wait
 
 TLS_HOST = "localhost"
 # Where operators look for a Prometheus; only test_utilization has one there, and they do without meanwhile.
@@ -92,14 +92,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def crds() -> None:
-    kubectl("apply", "-f", str(ROOT / "crds"))
-    kubectl(
-        "wait",
-        "--for=condition=Established",
-        "crd/trainingjobs.paceline.dev",
-        "crd/compressionjobs.paceline.dev",
-        "--timeout=30s",
-    )
+    define_kinds()
 
 
 @pytest.fixture(scope="session")

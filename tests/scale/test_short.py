@@ -12,15 +12,14 @@ import pytest
 from bench.__main__ import LIVES, measure
 from bench.figures import FIGURES
 from bench.workloads import Workload
-from tests.kube import ROOT, kubectl
+from tests.kube import define_kinds
 
 WORK = Workload(jobs=60, pods=8)
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, float]:
-    kubectl("apply", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd/trainingjobs.paceline.dev", "--timeout=30s")
+    define_kinds()
     return asyncio.run(measure(WORK, singles=3))
 
 
