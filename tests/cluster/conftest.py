@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from tests import certificates
-from tests.kube import ROOT, apply, define_kinds, get, job, kubectl, requests, wait
+from tests.kube import ROOT, define_kinds, kubectl, requests, wait
 
 TLS_HOST = "localhost"
 # Where operators look for a Prometheus; only test_utilization has one there, and they do without meanwhile.
@@ -105,24 +104,6 @@ def operator(crds: None, tls: Path) -> Iterator[Operator]:
     finally:
         process.stop()
         print((tls / "operator-0.log").read_text(encoding="utf-8")[-20000:])
-
-
-@pytest.fixture(scope="session")
-def sized(operator: Operator) -> None:
-    """The disruption controller can tell how large a fixed gang is.
-
-    It looks for new kinds twice a minute, and counts a gang that it could not size before when one of its pods changes.
-    """
-    name = f"sized-{uuid.uuid4().hex[:8]}"
-    kubectl("create", "namespace", name)
-    apply(job("gang", name))
-
-    def counted() -> bool:
-        kubectl("label", "pods", "--all", "-n", name, "--overwrite", f"asked={time.monotonic()}")
-        return any(budget.get("status", {}).get("disruptionsAllowed") for budget in get("pdb", namespace=name))
-
-    wait("the disruption controller knows TrainingJobs", counted)
-    kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kube import apply, condition, evict, get, job, kubectl, pods, status, wait, wait_phase
 
-pytestmark = pytest.mark.usefixtures("operator", "sized")
+pytestmark = pytest.mark.usefixtures("operator")
 
 SPARE = "kwok-spare"
 LABEL = "paceline.dev/test"

@@ -71,38 +71,40 @@ def network_policy(job: TrainingJob, fence: Fence) -> dict[str, Any]:
 def disruption_budget(job: TrainingJob) -> dict[str, Any] | None:
     """None where one worker is all that there ever is: nobody trains on while it is out, and its node must not be held.
 
-    An elastic gang trains on with minNodes, so as many stay. A fixed one stands still with the first that goes: one at a time,
-    for each costs a restart. Of how many, the disruption controller reads from the job's own scale subresource.
+    In numbers, not as maxUnavailable: of that the disruption controller reads the gang's size from the job's scale subresource,
+    twice a job, and does not know how for half a minute after the kind was defined.
     """
     elastic = job.spec.elastic
-    most = (
-        [job.spec.nodes]
-        if elastic is None
-        else [job.spec.nodes, elastic.max_nodes or 0, *(elastic.allowed_nodes or [])]
-    )
-    if max(most) == 1:
+    most = max(job.spec.nodes, *((elastic.max_nodes or 0, *(elastic.allowed_nodes or ())) if elastic else (0,)))
+    if most == 1:
         return None
-    selector: dict[str, Any] = {"matchLabels": {names.LABEL_JOB_UID: job.metadata.uid, names.LABEL_ROLE: "worker"}}
-    name = f"{job.metadata.name}-{job.metadata.uid[:8]}"
-    # A pod with two budgets cannot be evicted at all: the one from before a suspension, if it was another, finds no pods.
-    if elastic is None:
-        allowed = {"maxUnavailable": 1}
-        selector["matchExpressions"] = [{"key": names.LABEL_MIN_NODES, "operator": "DoesNotExist"}]
-    else:
-        allowed = {"minAvailable": elastic.min_nodes}
-        selector["matchLabels"][names.LABEL_MIN_NODES] = str(elastic.min_nodes)
-        name += f"-min-{elastic.min_nodes}"
+    least = min_nodes(job)
+    # A pod with two budgets cannot be evicted at all: the one of another size, from before, finds no pods.
+    labels = {
+        names.LABEL_JOB_UID: job.metadata.uid,
+        names.LABEL_ROLE: "worker",
+        names.LABEL_MIN_NODES: str(least),
+    }
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": _metadata(job, name),
+        "metadata": _metadata(job, f"{job.metadata.name}-{job.metadata.uid[:8]}-min-{least}"),
         "spec": {
-            **allowed,
+            "minAvailable": least,
             # A worker that is not ready trains nothing: it holds no node.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": selector,
+            "selector": {"matchLabels": labels},
         },
     }
+
+
+def min_nodes(job: TrainingJob) -> int:
+    """Workers that a drain must leave.
+
+    An elastic gang trains on with minNodes. A fixed one stands still with the first that goes: one at a time, since each
+    costs a restart.
+    """
+    return job.spec.nodes - 1 if job.spec.elastic is None else job.spec.elastic.min_nodes
 
 
 def _gang(job: TrainingJob) -> dict[str, Any]:

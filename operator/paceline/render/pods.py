@@ -11,7 +11,7 @@ from paceline.api import TRAINER_CONTAINER
 from paceline.api.quantities import amount
 from paceline.api.trainingjob import TrainingJob
 from paceline.render import checkpoints, env, names
-from paceline.render.guards import Fence
+from paceline.render.guards import Fence, min_nodes
 from paceline.render.merge import merge
 
 TOKEN_SECONDS = 3600
@@ -84,9 +84,8 @@ def worker(
         names.LABEL_ATTEMPT: str(attempt),
         names.LABEL_INDEX: str(index),
         names.LABEL_REPLACEMENT: str(replacement),
+        names.LABEL_MIN_NODES: str(min_nodes(job)),
     }
-    if job.spec.elastic is not None:
-        mine[names.LABEL_MIN_NODES] = str(job.spec.elastic.min_nodes)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
