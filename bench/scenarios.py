@@ -76,7 +76,7 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
         await settled(operator)
         figures |= await _restart(operator)
         figures |= await _fail_over(operator)
-        figures |= await _storm(client, operator, work, seen)
+        figures |= await storm(client, operator, work, seen)
         figures["pods lost or doubled"] = float(wrong(seen, work))
         template = (await client.get("/api/v1/namespaces/standing-0/pods", limit="1", labelSelector=WORKER))["items"][0]
     figures["pods a second, bare client"] = bare = await _bare(client, template, work)
@@ -176,7 +176,7 @@ async def _fail_over(operator: OperatorProcess) -> Figures:
     return {"fail-over to an empty queue": took, "writes after a fail-over": float(writes(operator.asked()))}
 
 
-async def _storm(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
+async def storm(client: Client, operator: OperatorProcess, work: Workload, seen: Seen) -> Figures:
     """A tenth of the nodes vanish at once: until every gang is whole again, on the others."""
     names = sorted(node["metadata"]["name"] for node in (await client.get("/api/v1/nodes"))["items"])
     gone = set(names[:: round(1 / STORM_SHARE)])

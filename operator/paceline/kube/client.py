@@ -11,13 +11,14 @@ import aiohttp
 import orjson
 
 from paceline.kube.config import Cluster
+from paceline.kube.slots import Slots
 
 Json = dict[str, Any]
 # Told of every answered request: (verb, status code).
 Observer = Callable[[str, int], None]
 
 MERGE_PATCH = "application/merge-patch+json"
-# Connections kept open; the API server makes 450-560 pods a second over 32 and 150 over one.
+# Requests at once, where the API server takes as many: it makes 450-560 pods a second over 32 connections and 150 over one.
 CONNECTIONS = 32
 REQUEST_TIMEOUT_SECONDS = 30
 # Tries of one request while the server says 429, or the network says nothing.
@@ -38,11 +39,14 @@ class ApiError(Exception):
 
 
 class Client:
-    def __init__(self, cluster: Cluster, observer: Observer = lambda verb, code: None) -> None:
+    def __init__(
+        self, cluster: Cluster, observer: Observer = lambda verb, code: None, at_once: int = CONNECTIONS
+    ) -> None:
+        """``at_once``: requests, of which there are fewer while the API server refuses."""
         self._cluster, self._observe = cluster, observer
         connector = aiohttp.TCPConnector(ssl=cluster.ssl_context(), limit=0, keepalive_timeout=60)
         self._session = aiohttp.ClientSession(base_url=cluster.server, connector=connector)
-        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._slots = Slots(at_once)
 
     async def close(self) -> None:
         await self._session.close()
@@ -76,12 +80,16 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
         for last in (False,) * (TRIES - 1) + (True,):
             async with (
-                self._slots,
+                self._slots as when,
                 self._session.request(
                     verb, path, params=params, data=data, headers=self._headers(content_type), timeout=timeout
                 ) as answer,
             ):
                 self._observe(verb, answer.status)
+                if answer.status == 429:
+                    self._slots.refused(when)
+                else:
+                    self._slots.served()
                 if answer.status < 300:
                     result: Json = orjson.loads(await answer.read())
                     return result
