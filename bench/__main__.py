@@ -154,7 +154,8 @@ def draw_picture(
 
 
 async def measure(work: Workload, singles: int = SINGLES) -> scenarios.Figures:
-    """All figures of one run. Raises TimeoutError, after the operator's last words, where something does not come."""
+    """All figures of one run. After the operator's last words, raises TimeoutError where something does not come, RuntimeError
+    where the operator ends."""
     async with _client() as client, _log() as log:
         operator = OperatorProcess(log, flags=reports.flags(log.parent))
         await operator.start()
@@ -163,7 +164,7 @@ async def measure(work: Workload, singles: int = SINGLES) -> scenarios.Figures:
             found |= await reports.measure(client, operator, log.parent)
             lives = replace(work, jobs=min(LIVES, work.jobs), seconds=LIFE_SECONDS)
             found |= await scenarios.happy_life(client, operator, lives)
-            return found | await scenarios.standing(client, operator, work)
+            return found | await operator.during(scenarios.standing(client, operator, work))
         finally:
             operator.stop()
 
@@ -208,7 +209,7 @@ async def _log() -> AsyncIterator[Path]:
         log = Path(folder) / "operator.log"
         try:
             yield log
-        except TimeoutError:
+        except (TimeoutError, RuntimeError):
             lines = log.read_text("utf-8").splitlines()[-20:]
             Console(stderr=True).print("the operator's last words:", *lines, sep="\n")
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import re
@@ -9,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.outside import page, until
 from tests.kube import ROOT, requests
@@ -74,6 +76,18 @@ class OperatorProcess:
 
     def ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
+
+    async def during(self, work: Coroutine[Any, Any, dict[str, float]]) -> dict[str, float]:
+        """What the work comes to. Raises RuntimeError where the operator ends before it: what it waits for never comes then."""
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                if self.ended():
+                    raise RuntimeError("the operator has ended")
+                await asyncio.wait({task}, timeout=1)
+            return task.result()
+        finally:
+            task.cancel()
 
     def leads(self) -> bool:
         return "paceline_leader 1.0" in self.page()

@@ -14,7 +14,6 @@ import pytest
 
 from bench.limits import account, few_seats
 from bench.operator_process import OperatorProcess
-from bench.outside import until
 from bench.scenarios import storm
 from bench.seen import Seen
 from bench.steps import PATIENCE_SECONDS, create, namespaces, settled
@@ -46,21 +45,10 @@ async def led(folder: Path) -> AsyncIterator[tuple[Client, Wire, OperatorProcess
             try:
                 yield client, wire, operator
             finally:
-                wire.delay = 0.0
                 operator.stop()
                 print(log.read_text(encoding="utf-8")[-2000:])
     finally:
         await client.close()
-
-
-async def while_it_leads(operator: OperatorProcess, work: Awaitable[dict[str, float]]) -> dict[str, float]:
-    done, ended = asyncio.ensure_future(work), asyncio.ensure_future(until("it ends", operator.ended, PATIENCE_SECONDS))
-    await asyncio.wait({done, ended}, return_when=asyncio.FIRST_COMPLETED)
-    ended.cancel()
-    if not done.done():
-        done.cancel()
-        pytest.fail("the operator has ended")
-    return await done
 
 
 def run(of: Callable[[], Awaitable[dict[str, float]]]) -> dict[str, float]:
@@ -81,7 +69,9 @@ def test_the_lease_does_not_wait_behind_hundreds_of_requests(tmp_path: Path) -> 
             await seen.until_all_are("Running", WORK.jobs, PATIENCE_SECONDS)
             await settled(operator)
             wire.delay = SLOW_SECONDS
-            return await while_it_leads(operator, storm(client, operator, WORK, seen))
+            found = await operator.during(storm(client, operator, WORK, seen))
+            wire.delay = 0.0
+            return found
 
     assert run(a_storm_and_slow_answers)["storm: every gang whole"] > 0
 
@@ -89,8 +79,9 @@ def test_the_lease_does_not_wait_behind_hundreds_of_requests(tmp_path: Path) -> 
 def test_where_there_are_few_seats_few_requests_are_refused(tmp_path: Path) -> None:
     async def a_burst_and_few_seats() -> dict[str, float]:
         async with led(tmp_path) as (client, _, operator), few_seats(client):
-            found = await while_it_leads(operator, burst(client, operator, WORK, "burst"))
-            return found | {"refusals a job": operator.refused() / WORK.jobs}
+            work = Workload(jobs=30, pods=8)
+            found = await operator.during(burst(client, operator, work, "burst"))
+            return found | {"refusals a job": operator.refused() / work.jobs}
 
     found = run(a_burst_and_few_seats)
     assert found["burst: pods lost or doubled"] == 0
