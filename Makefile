@@ -77,7 +77,7 @@ chaos: env ## Training disturbed in every way, by hand: ARGS="--rounds 5 --minut
 
 WORKLOAD ?= two-hundred
 # Of 110 pods each; a tenth of them goes in the storm.
-FAKE_NODES ?= $(if $(filter two-hundred trouble,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),100,160))
+FAKE_NODES ?= $(if $(filter two-hundred trouble,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),140,160))
 RESULTS ?= .state/bench-$(WORKLOAD).json
 .PHONY: bench bench-check bench-churn bench-versus
 bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand|trouble (half an hour and more)

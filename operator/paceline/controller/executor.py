@@ -13,6 +13,7 @@ from paceline.api import TRAINER_CONTAINER
 from paceline.api.trainingjob import TrainingJob
 from paceline.controller import records
 from paceline.controller.objects import TRAINING_JOB, Objects, gone_is_fine
+from paceline.controller.warnings import PodWarnings
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Store
 from paceline.plan.actions import (
@@ -67,6 +68,7 @@ class Executor:
         # Ends of logs that were asked for, by pod uid; the controller forgets those of pods that are gone.
         self.logs: dict[str, str] = {}
         # The same of events: when they were read, and the newest warning.
+        self._pod_warnings = PodWarnings(client, clock)
         self.warnings: dict[str, tuple[float, str]] = {}
 
     async def run(self, job: TrainingJob, actions: Sequence[Action]) -> None:
@@ -109,7 +111,8 @@ class Executor:
             case ReadLog():
                 self.logs[action.uid] = await self._log(f"{namespace}/pods/{action.name}/log")
             case ReadEvents():
-                self.warnings[action.uid] = self._clock(), await self._newest_warning(f"{namespace}/events", action.uid)
+                said = await self._pod_warnings.newest(job.metadata.namespace, action.uid)
+                self.warnings[action.uid] = self._clock(), said
             case DeleteJob():
                 await self._own.delete(job.metadata)
             case Announce():
@@ -172,13 +175,3 @@ class Executor:
             log.warning("log not read: %s", error)
             return ""
         return b"\n".join(lines).decode(errors="replace")
-
-    async def _newest_warning(self, path: str, uid: str) -> str:
-        """ "REASON: message" of a pod's newest event of type Warning; empty where there is none, or it cannot be had."""
-        try:
-            found = await self._client.get(path, fieldSelector=f"involvedObject.uid={uid},type=Warning")
-        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-            log.warning("events not read: %s", error)
-            return ""
-        newest = max(found["items"], key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "", default=None)
-        return f"{newest['reason']}: {newest['message']}" if newest else ""
