@@ -15,7 +15,7 @@ _FLOW = "/apis/flowcontrol.apiserver.k8s.io/v1"
 @asynccontextmanager
 async def account(client: Client) -> AsyncIterator[str]:
     """A token. Administrators by certificate are exempt from the API server's limits; this account is not."""
-    account = f"/api/v1/namespaces/default/serviceaccounts/{ACCOUNT}"
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
     binding = {
         "metadata": {"name": ACCOUNT},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
@@ -23,12 +23,12 @@ async def account(client: Client) -> AsyncIterator[str]:
     }
     bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
     made: list[tuple[str, Json]] = [
-        (account.rpartition("/")[0], {"metadata": {"name": ACCOUNT}}),
+        (accounts, {"metadata": {"name": ACCOUNT}}),
         (bindings, binding),
     ]
     async with _made(client, *made):
         request = {"spec": {"expirationSeconds": 4 * 3600}}
-        yield str((await client.create(f"{account}/token", request))["status"]["token"])
+        yield str((await client.create(f"{accounts}/{ACCOUNT}/token", request))["status"]["token"])
 
 
 @asynccontextmanager

@@ -88,6 +88,7 @@ class OperatorProcess:
             return task.result()
         finally:
             task.cancel()
+            await asyncio.wait({task})  # it takes what it has made away
 
     def leads(self) -> bool:
         return "paceline_leader 1.0" in self.page()
