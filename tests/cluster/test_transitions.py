@@ -47,7 +47,9 @@ def test_in_a_namespace_that_is_deleted_nothing_is_replaced(operator):
         wait_phase(each, name, "Running")
     before = refused()
     kubectl("delete", "namespace", name, "--timeout=60s")
-    assert refused() - before <= 2 * len(jobs), "a store and a worker at most, of each"
+    # Each asks once for what it misses then: a worker as a rule, or also the store's Service and budget, or several workers.
+    # Whoever asks again at every pod that goes is refused more than 200 times.
+    assert refused() - before <= 9 * len(jobs), "more than all the pods there are"
 
 
 def test_what_kubectl_shows(namespace):
