@@ -16,7 +16,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,13 +46,19 @@ Results = Annotated[Path, typer.Argument(help="What `run --json` wrote.", exists
 @app.command()
 def run(
     workload: Annotated[str, typer.Argument(help=f"One of: {', '.join(WORKLOADS)}.")] = "two-hundred",
-    runs: Annotated[int, typer.Option(help="How often all is measured.", min=1)] = 5,
+    runs: Annotated[
+        int, typer.Option(help="How often all is measured; once a cluster where the jobs stay.", min=1)
+    ] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go, run by run.")] = None,
 ) -> None:
     """Measures the operator of this checkout on the cluster that kubectl points at, which must have kwok's nodes."""
     if workload not in WORKLOADS:
         raise typer.BadParameter(f"no workload {workload!r}: take one of {', '.join(WORKLOADS)}")
     work = WORKLOADS[workload]
+    if work.stays and runs > 1:
+        raise typer.BadParameter(
+            f"the jobs of {workload} stay on the cluster: take --runs 1, and another cluster for the next"
+        )
     _install_crds()
     console, found = Console(), list[dict[str, Any]]()
     for n in range(1, runs + 1):
@@ -162,9 +168,10 @@ async def measure(work: Workload, singles: int = SINGLES) -> scenarios.Figures:
         try:
             found = await scenarios.one_at_a_time(client, operator, Workload(singles, work.pods))
             found |= await reports.measure(client, operator, log.parent)
-            lives = replace(work, jobs=min(LIVES, work.jobs), seconds=LIFE_SECONDS)
+            lives = Workload(min(LIVES, work.jobs), work.pods, LIFE_SECONDS)
             found |= await scenarios.happy_life(client, operator, lives)
-            return found | await operator.during(scenarios.standing(client, operator, work))
+            most = scenarios.very_many if work.stays else scenarios.standing
+            return found | await operator.during(most(client, operator, work))
         finally:
             operator.stop()
 

@@ -50,6 +50,7 @@ FIGURES = {
     "memory": Figure("MiB", timed=False),
     "memory a job": Figure("KiB", timed=False),
     "CPU at rest": Figure("cores"),
+    "writes a second at rest": Figure("/s", timed=False),
     "lost worker replaced, p50": SECONDS,
     "lost worker replaced, p99": SECONDS,
     "lost worker replaced in a crowd, p50": SECONDS,
@@ -64,6 +65,8 @@ FIGURES = {
     "of the bare client's rate": Figure("", more=True, timed=False),
     "open files": COUNT,
 }
+# Of jobs that stay.
+MORE_FIGURES = {"memory after a fail-over": Figure("MiB", timed=False)}
 TROUBLES = ("undisturbed", "slow", "throttled", "API server restarted")
 TROUBLE_FIGURES = {
     **{f"{trouble}: every gang runs": SECONDS for trouble in TROUBLES},
@@ -72,7 +75,7 @@ TROUBLE_FIGURES = {
     "cut off: lost workers replaced": SECONDS,
     "cut off: the old leader ended": SECONDS,
 }
-ALL = FIGURES | TROUBLE_FIGURES
+ALL = FIGURES | MORE_FIGURES | TROUBLE_FIGURES
 
 
 @dataclass(frozen=True, slots=True)

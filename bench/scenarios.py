@@ -16,6 +16,7 @@ from bench.steps import (
     apiserver,
     bring_back,
     create,
+    create_namespaces,
     namespaces,
     settled,
     workers,
@@ -24,10 +25,13 @@ from bench.steps import (
 )
 from bench.workloads import Workload
 from paceline.kube.client import Client
+from paceline.plan import accounting
 
 Json = dict[str, Any]
 Figures = dict[str, float]
 IDLE_SECONDS = 20
+# In which the status of every job that costs is written once (plan/accounting.py).
+ALL_REFRESHED_SECONDS = accounting.REFRESH_SECONDS
 REPLACEMENTS, IN_A_CROWD = 40, 10
 # Nodes that vanish at once.
 STORM_SHARE = 0.1
@@ -70,7 +74,7 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
     """All jobs at once, which then run on, and what happens to them: lost workers, a restart, a fail-over, a storm."""
     async with namespaces(client, "standing", work.namespaces), Seen(client) as seen:
         figures = await _start(client, operator, work, seen)
-        figures["CPU at rest"] = await _idle(operator)
+        figures |= await _idle(operator, IDLE_SECONDS)
         figures |= await _replacements(client, seen)
         figures |= await _in_a_crowd(client, work, seen)
         await settled(operator)
@@ -82,6 +86,20 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
     figures["pods a second, bare client"] = bare = await _bare(client, template, work)
     figures["of the bare client's rate"] = figures["pods a second"] / bare
     figures["open files"] = float(descriptors(operator.pid))
+    return figures
+
+
+async def very_many(client: Client, operator: OperatorProcess, work: Workload) -> Figures:
+    """More jobs than the rest is done with: their start, what it costs to have them, lost workers, a restart, a fail-over."""
+    await create_namespaces(client, "standing", work.namespaces)
+    async with Seen(client) as seen:
+        figures = await _start(client, operator, work, seen)
+        figures |= await _idle(operator, ALL_REFRESHED_SECONDS)
+        figures |= await _replacements(client, seen)
+        figures |= await _restart(operator)
+        figures |= await _fail_over(operator)
+        figures["memory after a fail-over"] = resident_mib(operator.pid)
+        figures["pods lost or doubled"] = float(wrong(seen, work))
     return figures
 
 
@@ -102,11 +120,12 @@ async def _start(client: Client, operator: OperatorProcess, work: Workload, seen
     api, at_rest, before = apiserver(), resident_mib(operator.pid), operator.asked()
     cpu, looks, began = (cpu_seconds(operator.pid), cpu_seconds(api)), operator.looks(), time.monotonic()
     await create(client, work.objects("standing"))
-    await until("every worker exists", lambda: seen.count() >= work.workers, PATIENCE_SECONDS)
+    await until("every worker exists", lambda: seen.count() >= work.workers, work.patience)
     took = seen.last() - began
-    await seen.until_all_are("Running", work.jobs, PATIENCE_SECONDS)
+    await seen.until_all_are("Running", work.jobs, work.patience)
     all_run = time.monotonic() - began
-    await settled(operator)
+    if not work.stays:  # of very many there is always one whose status is due
+        await settled(operator)
     lags, memory = seen.lags(), resident_mib(operator.pid)
     return {
         "all pods": took,
@@ -124,11 +143,14 @@ async def _start(client: Client, operator: OperatorProcess, work: Workload, seen
     }
 
 
-async def _idle(operator: OperatorProcess) -> float:
+async def _idle(operator: OperatorProcess, seconds: float) -> Figures:
     """Of a core, while all jobs run and nothing happens."""
-    before = cpu_seconds(operator.pid)
-    await asyncio.sleep(IDLE_SECONDS)
-    return (cpu_seconds(operator.pid) - before) / IDLE_SECONDS
+    before, asked_before = cpu_seconds(operator.pid), operator.asked()
+    await asyncio.sleep(seconds)
+    return {
+        "CPU at rest": (cpu_seconds(operator.pid) - before) / seconds,
+        "writes a second at rest": writes(more(asked_before, operator.asked())) / seconds,
+    }
 
 
 async def _replacements(client: Client, seen: Seen) -> Figures:

@@ -24,11 +24,7 @@ WORKER = "paceline.dev/role=worker"
 @asynccontextmanager
 async def namespaces(client: Client, prefix: str, count: int) -> AsyncIterator[None]:
     """``prefix``-0, -1, …; they and all in them are gone before the next figure is taken."""
-    names = [f"{prefix}-{n}" for n in range(count)]
-    for name in names:
-        await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
-    for name in names:  # a pod is refused, or waits for seconds, where there is none yet
-        await _there(client, f"/api/v1/namespaces/{name}/serviceaccounts/default", there=True)
+    names = await create_namespaces(client, prefix, count)
     try:
         yield
     finally:
@@ -36,6 +32,16 @@ async def namespaces(client: Client, prefix: str, count: int) -> AsyncIterator[N
             await client.delete(f"/api/v1/namespaces/{name}", {"gracePeriodSeconds": 0})
         for name in names:
             await _there(client, f"/api/v1/namespaces/{name}", there=False)
+
+
+async def create_namespaces(client: Client, prefix: str, count: int) -> list[str]:
+    """``prefix``-0, -1, …, ready for pods."""
+    names = [f"{prefix}-{n}" for n in range(count)]
+    for name in names:
+        await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    for name in names:  # a pod is refused, or waits for seconds, where there is none yet
+        await _there(client, f"/api/v1/namespaces/{name}/serviceaccounts/default", there=True)
+    return names
 
 
 async def create(client: Client, objects: Iterable[Json]) -> None:

@@ -15,12 +15,15 @@ PODS_A_NAMESPACE = 3000
 class Workload:
     """``jobs``, each of ``pods`` workers and one rendezvous store.
 
-    ``seconds``: until they succeed, None is never.
+    ``seconds``: until they succeed, None is never; ``patience``: seconds until all run, at most; ``stays``: they are left on the
+    cluster, which would take an hour to collect what was theirs.
     """
 
     jobs: int
     pods: int
     seconds: int | None = None
+    patience: int = 900
+    stays: bool = False
 
     @property
     def workers(self) -> int:
@@ -42,7 +45,7 @@ class Workload:
 WORKLOADS = {
     "two-hundred": Workload(jobs=200, pods=8),
     "thousand": Workload(jobs=1000, pods=8),
-    "five-thousand": Workload(jobs=5000, pods=2),
+    "five-thousand": Workload(jobs=5000, pods=2, patience=3600, stays=True),
     # Several times, with the API server slow, refusing, restarting, not to be reached.
     "trouble": Workload(jobs=60, pods=8),
 }

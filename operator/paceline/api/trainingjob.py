@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from paceline.api.base import ApiModel, Time
+from paceline.api.base import ApiModel, Time, slim
 from paceline.api.spec import TrainingJobSpec
 from paceline.api.status import TrainingJobStatus
 
@@ -36,4 +36,6 @@ class TrainingJob(ApiModel):
     @classmethod
     def parse(cls, obj: dict[str, Any]) -> TrainingJob:
         """From the API server's JSON. Raises pydantic.ValidationError where the object is not of this schema."""
-        return cls.model_validate(obj)
+        job = cls.model_validate(obj)
+        slim(job)
+        return job

@@ -7,15 +7,34 @@ finalizers, no annotations, no peering, no events.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import kopf
-from kopf._core.engines.peering import Identity
-
 from paceline.api import GROUP, VERSION
 from paceline.kube.config import TOKEN_REREAD_SECONDS, Cluster
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """As if it were not installed."""
+    modules: dict[str, Any] = sys.modules
+    before = modules.get(module)
+    modules[module] = None
+    try:
+        yield
+    finally:
+        del modules[module]
+        if before is not None:
+            modules[module] = before
+
+
+# kopf knows the models of this package where it is installed, as it is for the command line: 270 modules and 9 MB for nothing.
+with _hidden("kubernetes"):
+    import kopf
+    from kopf._core.engines.peering import Identity
 
 OnEvent = Callable[[dict[str, Any], bool], None]
 
