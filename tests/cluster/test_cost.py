@@ -69,8 +69,9 @@ def test_with_two_failures_and_a_restart_the_ledger_is_the_pods_own_timestamps(o
     (kept,) = (pod for pod in seen if "rdzv" in pod["metadata"]["name"])
     until_end = unix(found["completionTime"]) - unix(condition(kept["status"], "PodScheduled")["lastTransitionTime"])
     a_second = PRICE / 3600 * share_of_the_store(kept["spec"]["nodeName"])
-    assert 3 * a_second < Decimal("0.01")
-    assert a_second * (until_end - 1) <= store <= a_second * (until_end + 3) + Decimal("0.0001")
+    moments = 10  # on a busy machine
+    assert moments * a_second < Decimal("0.01")
+    assert a_second * (until_end - 1) <= store <= a_second * (until_end + moments) + Decimal("0.0001")
     whole = unix(found["completionTime"]) - unix(get("tj", "paid", namespace)["metadata"]["creationTimestamp"])
     parts = found["goodput"]
     assert sum(map(Decimal, parts["seconds"].values())) == whole
