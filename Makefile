@@ -80,7 +80,7 @@ WORKLOAD ?= two-hundred
 FAKE_NODES ?= $(if $(filter two-hundred trouble,$(WORKLOAD)),20,$(if $(filter thousand,$(WORKLOAD)),140,160))
 RESULTS ?= .state/bench-$(WORKLOAD).json
 .PHONY: bench bench-check bench-churn bench-versus
-bench: env ## Many jobs on a real API server, five runs: WORKLOAD=two-hundred|thousand|five-thousand|trouble (half an hour and more)
+bench: env ## Many jobs on a real API server, five runs, one of five-thousand: WORKLOAD=two-hundred|thousand|five-thousand|trouble (half an hour and more)
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes $(FAKE_NODES)
 	$(ON_CLUSTER) $(BIN)/python -m bench run $(WORKLOAD) --json $(RESULTS)

@@ -47,14 +47,15 @@ Results = Annotated[Path, typer.Argument(help="What `run --json` wrote.", exists
 def run(
     workload: Annotated[str, typer.Argument(help=f"One of: {', '.join(WORKLOADS)}.")] = "two-hundred",
     runs: Annotated[
-        int, typer.Option(help="How often all is measured; once a cluster where the jobs stay.", min=1)
-    ] = 5,
+        int | None, typer.Option(help="How often all is measured: 5, and 1 where the jobs stay on the cluster.", min=1)
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go, run by run.")] = None,
 ) -> None:
     """Measures the operator of this checkout on the cluster that kubectl points at, which must have kwok's nodes."""
     if workload not in WORKLOADS:
         raise typer.BadParameter(f"no workload {workload!r}: take one of {', '.join(WORKLOADS)}")
     work = WORKLOADS[workload]
+    runs = runs or (1 if work.stays else 5)
     if work.stays and runs > 1:
         raise typer.BadParameter(
             f"the jobs of {workload} stay on the cluster: take --runs 1, and another cluster for the next"
