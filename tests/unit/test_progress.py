@@ -31,6 +31,15 @@ def test_known_metrics_have_fields_of_their_own():
     assert got.percent == 40.5, "the callback sends whole percents; the steps know better"
 
 
+def test_what_is_left_after_the_last_step_takes_nothing_back():
+    on_the_way = report(progressPercentage=99, metrics=metrics(current_step=1189, total_steps=1200))
+    assert on_the_way.percent == pytest.approx(99.083, abs=0.001)
+    evaluates = report(on_the_way, progressPercentage=99, metrics=metrics(current_step=1200, total_steps=1200))
+    assert evaluates.percent == on_the_way.percent, "the program says 99 until all is saved"
+    again = report(evaluates, progressPercentage=50, metrics=metrics(current_step=600, total_steps=1200))
+    assert again.percent == 50
+
+
 def test_a_final_report_keeps_what_it_leaves_out():
     first = report(progressPercentage=40, metrics=metrics(current_step=40, total_steps=100, current_epoch=1.5))
     last = report(first, progressPercentage=100, metrics=metrics(train_loss=0.25))

@@ -109,6 +109,8 @@ def to_report(payload: Payload, before: Report | None, now: float) -> Report:
         percent, eta = before.percent, before.eta_seconds
     if step is not None and total and percent is not None and int(percent) <= 100 * step / total < percent + 1:
         percent = 100 * step / total  # the callback sends whole percents; the steps know better
+    elif percent is not None and before is not None and before.percent is not None and int(before.percent) == percent:
+        percent = before.percent  # no less than it was: recipes say 99 until all is evaluated and saved
     metrics = tuple(Metric(name=name, value=value) for name, value in figures.items())
     return Report(
         time=now,
