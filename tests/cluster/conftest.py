@@ -73,6 +73,9 @@ class Operator:
             return ""
         return text
 
+    def log(self) -> str:
+        return (self._folder / f"operator-{self._number}.log").read_text(encoding="utf-8")
+
     def requests(self) -> dict[str, int]:
         return requests(self.metrics_url)
 
@@ -103,7 +106,7 @@ def operator(crds: None, tls: Path) -> Iterator[Operator]:
         yield process
     finally:
         process.stop()
-        print((tls / "operator-0.log").read_text(encoding="utf-8")[-20000:])
+        print(process.log()[-20000:])
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import datetime
 
 import pytest
@@ -30,7 +31,8 @@ def test_a_happy_life_within_eighteen_writes_and_no_reads(operator, namespace):
     # the status tells of some of them in between.
     began, ran = (datetime.fromisoformat(ended[when]) for when in ("startTime", "runningTime"))
     in_between = (ran - began).total_seconds() // PATIENCE_SECONDS
-    assert spent["POST"] + spent["PATCH"] + spent["DELETE"] <= 18 + in_between, spent
+    assert (spent["POST"], spent["DELETE"]) == (13, 1), spent
+    assert spent["PATCH"] <= 4 + in_between, spent
     assert abs(spent["GET"] - spent["PUT"]) <= 1, f"reads that are not the lease's: {spent}"
     assert condition(ended, "Complete")["status"] == "True"
     assert (ended["nodes"]["desired"], ended["attempt"]) == (8, 1)
@@ -52,8 +54,9 @@ def test_in_a_namespace_that_is_deleted_nothing_is_replaced(operator):
         wait_phase(each, name, "Running")
     before = refused()
     kubectl("delete", "namespace", name, "--timeout=60s")
-    # Each asks once for what it misses then: a worker as a rule, or also the store's Service and budget, or several workers.
-    # Whoever asks again at every pod that goes is refused more than 200 times.
+    # Each job is told once, of all that it asked for then: a worker as a rule, or also the store's Service and budget.
+    told = Counter(re.findall(rf"\[{name}/(\S+)\] .* because it is being terminated", operator.log()))
+    assert set(told.values()) == {1}, told
     assert refused() - before <= 9 * len(jobs), "more than all the pods there are"
 
 
