@@ -198,11 +198,29 @@ def test_ranks_that_only_noticed_are_not_blamed(world):
     world.end("job-1-0-0", 1, DISCONNECTED)
     decided = world.settle()
     assert world.job.status.attempt == 1, "the one to blame may yet be told of"
-    assert decided.wake_at == world.now + 3
-    world.now += 1
+    assert decided.wake_at == world.now + 10
+    world.now += 9
     world.end("job-1-1-0", 137, reason="OOMKilled")
     world.settle()
     assert (world.job.status.last_failure.cause, world.job.status.last_failure.pod) == ("OutOfMemory", "job-1-1-0")
+
+
+def test_ranks_that_only_noticed_are_answered_when_nobody_is_left_to_say_why(world):
+    world.start()
+    world.end("job-1-0-0", 1, DISCONNECTED)
+    world.settle()
+    assert world.job.status.attempt == 1
+    world.end("job-1-1-0", 1, DISCONNECTED)
+    world.settle()
+    assert (world.job.status.attempt, world.job.status.last_failure.cause) == (2, "CollectiveTimeout")
+
+
+def test_who_never_says_why_is_not_waited_for_for_ever(world):
+    world.start()
+    world.end("job-1-0-0", 1, DISCONNECTED)
+    world.now += 10
+    world.settle()
+    assert (world.job.status.attempt, world.job.status.last_failure.cause) == (2, "CollectiveTimeout")
 
 
 def test_an_aftermath_is_not_counted_again(world):

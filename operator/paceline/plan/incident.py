@@ -15,9 +15,10 @@ from paceline.plan.ladder import Rung
 from paceline.plan.observed import PodRecord
 from paceline.render.names import rendezvous_name, worker_name
 
-# The last to be told is often the one to blame (a kubelet reports OOMKilled after the others have noticed): ranks that
-# merely noticed are not answered before this has passed. Seconds.
-SETTLE_SECONDS = 3
+# The last to be told is often the one to blame (a kubelet reports OOMKilled after the others have noticed; an interpreter
+# takes its time to end): ranks that merely noticed are not answered before the others have ended too, or this has passed.
+# Seconds; the shorter where a failure is known already that they may have noticed.
+PEERS_SECONDS, SETTLE_SECONDS = 10, 3
 # Logs that are read in an incident, and how long after the failure its answer may wait for them. Seconds.
 LOGS, LOG_SECONDS = 4, 10
 # A collective error this soon after an answered failure belongs to it. Seconds.
@@ -60,11 +61,15 @@ def _dead(d: Draft) -> Incident | None:
     if what is None:
         return None
     if failure.is_secondary(what):
-        if d.now < (settled := what.time.timestamp() + SETTLE_SECONDS):
+        last = d.status.last_failure
+        aftermath = last is not None and what.time.timestamp() < last.time.timestamp() + AFTERMATH_SECONDS
+        settled = what.time.timestamp() + (
+            SETTLE_SECONDS if aftermath or failure.cannot_reach_store(what) else PEERS_SECONDS
+        )
+        if d.now < settled and any(not p.succeeded for p in gang.live):
             d.judge_at(settled)
             return None
-        last = d.status.last_failure
-        if last is not None and what.time.timestamp() < last.time.timestamp() + AFTERMATH_SECONDS:
+        if aftermath:
             return Incident(what, Rung.GANG, gang.failed, aftermath=True)
         if (store := _unreachable(d, what)) is not None:
             return Incident(failure.store_unreachable(store, what), Rung.GANG, (*gang.failed, store))
