@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from paceline.controller.warnings import FRESH_SECONDS, PodWarnings
+from paceline.controller.warnings import FRESH_FOLD, FRESH_SECONDS, PodWarnings
 from paceline.kube import config
 from paceline.kube.client import Client
 
@@ -52,6 +52,28 @@ def test_all_pods_of_a_namespace_share_a_list(namespace):
             assert await warnings.newest(namespace, "b") == "Later: no such secret"
             assert asked["GET"] == 2
             assert await warnings.newest("no-such-namespace", "b") == ""
+        finally:
+            await client.close()
+
+    asyncio.run(main())
+
+
+def test_a_list_that_takes_long_is_asked_for_seldom(namespace):
+    asked, now = Counter[str](), [100.0]
+
+    def answered(verb: str, _code: str) -> None:
+        asked.update([verb])
+        now[0] += 2
+
+    async def main():
+        client = Client(config.load(), answered)
+        try:
+            warnings = PodWarnings(client, lambda: now[0])
+            await warnings.newest(namespace, "a")
+            for seconds, lists in ((2, 1), (FRESH_SECONDS, 1), (2 * FRESH_FOLD - 1, 1), (2 * FRESH_FOLD, 2)):
+                now[0] = 100.0 + seconds
+                await warnings.newest(namespace, "a")
+                assert asked["GET"] == lists, seconds
         finally:
             await client.close()
 
