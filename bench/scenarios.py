@@ -25,13 +25,13 @@ from bench.steps import (
 )
 from bench.workloads import Workload
 from paceline.kube.client import Client
-from paceline.plan import accounting
+from paceline.plan import pace
 
 Json = dict[str, Any]
 Figures = dict[str, float]
 IDLE_SECONDS = 20
-# In which the status of every job that costs is written once (plan/accounting.py).
-ALL_REFRESHED_SECONDS = accounting.REFRESH_SECONDS
+# In which the status of every job that costs is written once (plan/pace.py).
+ALL_REFRESHED_SECONDS = pace.LONGEST_REFRESH_SECONDS
 REPLACEMENTS, IN_A_CROWD = 40, 10
 # Nodes that vanish at once.
 STORM_SHARE = 0.1

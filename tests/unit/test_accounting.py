@@ -9,8 +9,8 @@ import pytest
 
 from paceline.api import conditions as c
 from paceline.cost.lookup import Host
-from paceline.plan.accounting import REFRESH_SECONDS
 from paceline.plan.observed import Report
+from paceline.plan.pace import REFRESH_SECONDS
 from tests.unit.conftest import WHOLE
 
 
@@ -45,6 +45,16 @@ def test_nothing_is_written_because_time_goes_by_but_every_five_minutes(priced):
     decided = later(priced, REFRESH_SECONDS - 1)
     assert priced.job.status == before
     assert decided.wake_at == pytest.approx(priced.now + 1)
+
+
+def test_of_very_many_jobs_it_is_written_less_often(priced):
+    before = priced.job.status
+    priced.seen = replace(priced.seen, jobs=2500)
+    decided = later(priced, REFRESH_SECONDS)
+    assert priced.job.status == before
+    assert decided.wake_at == pytest.approx(priced.now + 200)
+    later(priced, 200)
+    assert priced.job.status.cost.accrued_usd == "10.0000"
 
 
 def test_the_last_dollar_is_the_one_of_the_last_container(priced):

@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 
 from paceline.api.status import TrainingJobStatus
+from paceline.cost.report import STALE_SECONDS
 from paceline.plan.observed import Report
-from paceline.plan.pace import REPORTS_A_SECOND, WRITES_A_SECOND, company, patience, report_every, write_every
+from paceline.plan.pace import (
+    LONGEST_REFRESH_SECONDS,
+    REPORTS_A_SECOND,
+    WRITES_A_SECOND,
+    company,
+    patience,
+    refresh_every,
+    report_every,
+    write_every,
+)
 from paceline.plan.progress import merge
 
 
@@ -31,6 +41,17 @@ def test_the_status_is_written_as_often_as_that():
     assert (later, when) == (status, 120)
     later, when = merge(status, Report(110.0, step=2), 120.0, every=20, final=False)
     assert (later.progress.step, when) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("there", "seconds"), [(0, 300), (1, 300), (1500, 300), (2500, 500), (5000, 600), (10**5, 600)]
+)
+def test_what_a_job_costs_is_written_every(there, seconds):
+    assert refresh_every(there) == seconds
+
+
+def test_what_is_written_that_seldom_does_not_look_abandoned():
+    assert LONGEST_REFRESH_SECONDS * 1.25 <= STALE_SECONDS
 
 
 @pytest.mark.parametrize(("starting", "seconds"), [(0, 2), (20, 2), (150, 15), (1000, 30)])

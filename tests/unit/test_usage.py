@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.api import conditions as c
-from paceline.plan.accounting import REFRESH_SECONDS
 from paceline.plan.idle import FRESH_SECONDS
 from paceline.plan.observed import Measured, Report, Usage
+from paceline.plan.pace import REFRESH_SECONDS
 from paceline.plan.usage import wasted
 from paceline.server.payload import Payload, to_report
 

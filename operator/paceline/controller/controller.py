@@ -282,6 +282,7 @@ class Controller:
             departed=departed,
             measured=entry.measured,
             reporting=len(self._reporting),
+            jobs=len(self._pods_of),
             books=self._books,
         )
 

@@ -17,7 +17,7 @@ By = Literal["job", "namespace", "team", "day"]
 # As the status tells dollars and hours.
 UNIT = Decimal("0.0001")
 EPOCH = date(1970, 1, 1)
-# A status of a job that costs is written every five minutes; one that is older than this has no operator any more.
+# A status of a job that costs is written every ten minutes at least; one that is older than this has no operator any more.
 STALE_SECONDS = 900
 ZERO = Decimal(0)
 

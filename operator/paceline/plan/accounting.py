@@ -1,4 +1,4 @@
-"""What the job costs and where its time goes, in its status: with every write, and by itself every five minutes."""
+"""What the job costs and where its time goes, in its status: with every write, and by itself every five to ten minutes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from paceline.api.status import Phase
 from paceline.cost import goodput
 from paceline.cost.goodput import Account, Moment, Part
 from paceline.cost.ledger import MS_PER_HOUR, Key, Ledger, Stay
-from paceline.plan import story, usage
+from paceline.plan import pace, story, usage
 from paceline.plan.bill import USD
 from paceline.plan.books import plain, read_account, write_days, write_ledger
 from paceline.plan.draft import Draft
 from paceline.plan.figures import sensible
 
-# A job that changes nothing and reports nothing is written this often while it costs: 5,000 such jobs are 17 writes a second.
-REFRESH_SECONDS = 300
 # How long a report may be under way: the trainer sends one every two seconds, and gives it five to arrive.
 ECHO_SECONDS = 5
 STARTUP: tuple[Part, ...] = ("pulling", "starting", "rendezvous")
@@ -32,7 +30,8 @@ def account(d: Draft) -> None:
     _say_what_has_no_price(d)
     old, part = read_account(d.job.status.goodput), _part(d)
     changed = usage.crossed(d) or part != old.part or _changed(bill.known, bill.seen) or d.status != d.job.status
-    due = 0.0 if cost is None else cost.as_of.timestamp() + REFRESH_SECONDS
+    every = pace.refresh_every(d.seen.jobs)
+    due = 0.0 if cost is None else cost.as_of.timestamp() + every
     costs = bool(bill.there)
     if not changed and not (costs and d.now >= due):
         if costs:
@@ -45,7 +44,7 @@ def account(d: Draft) -> None:
     idle_usd = usage.weigh(d, written)
     d.set(cost=_cost(d, new, idle_usd), goodput=_goodput(new, reported))
     if costs:
-        d.wake(d.now + REFRESH_SECONDS)
+        d.wake(d.now + every)
 
 
 def _changed(known: Ledger, seen: Mapping[Key, Stay]) -> bool:

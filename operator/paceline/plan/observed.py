@@ -176,5 +176,7 @@ class Observed:
     measured: Measured | None = None
     # How many jobs report progress now, this one or not.
     reporting: int = 0
+    # Of how many jobs pods are there, of this one or not.
+    jobs: int = 0
     # Price books by name.
     books: Mapping[str, Sequence[Machine]] = field(default_factory=dict)

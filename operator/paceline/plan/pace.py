@@ -10,6 +10,9 @@ from __future__ import annotations
 REPORTS_A_SECOND = 100
 WRITES_A_SECOND = 50
 STEPS_A_SECOND = 10
+# Of what a job costs, where nothing else is written; a cost that is older than cost/report.py's STALE_SECONDS has no operator.
+REFRESHES_A_SECOND = 5
+REFRESH_SECONDS, LONGEST_REFRESH_SECONDS = 300, 600
 # Of a job that is one of few: as often as people look.
 REPORT_SECONDS = 2.0
 WRITE_SECONDS = 5.0
@@ -30,6 +33,11 @@ def report_every(reporting: int, stalled_seconds: int) -> float:
 def write_every(reporting: int) -> float:
     """Seconds between two writes of a job's status for progress alone."""
     return max(WRITE_SECONDS, reporting / WRITES_A_SECOND)
+
+
+def refresh_every(there: int) -> float:
+    """Seconds between two writes of a job's status for what it costs by now, where the pods of so many jobs are there."""
+    return min(max(REFRESH_SECONDS, there / REFRESHES_A_SECOND), LONGEST_REFRESH_SECONDS)
 
 
 def patience(starting: int) -> float:
