@@ -35,7 +35,7 @@ def up(nodes: int, kwok_nodes: int, fake_gpus: int, *, network_policies: bool = 
     _take_over()
     pki.ensure()
     network.ensure_control_plane()
-    controlplane.start()
+    controlplane.start(controlplane.NODE_GRACE if nodes else controlplane.FAKE_NODE_GRACE)
     for surplus in existing():
         if surplus.number > nodes:
             surplus.remove()

@@ -44,6 +44,14 @@ class Process:
             return None
         return int(pid) if start_time(int(pid)) == started else None
 
+    def command(self) -> list[str]:
+        """Of the one that lives; empty where none does."""
+        pid = self.pid()
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0") if pid else []
+        except OSError:
+            return []
+
     def start(self, command: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
         """Detached, its output in the log; does nothing where it lives already."""
         if self.pid() is not None:
