@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from paceline.api.status import CheckpointStatus
 from paceline.plan.observed import Report
 
 FREE = {"minNodes": 1, "maxNodes": 4, "scaleUpCooldownSeconds": 100}
+TOO_LATE = Path(__file__).with_name("words").joinpath("too-late.log").read_text(encoding="utf-8")
 PAIRS = {"minNodes": 2, "maxNodes": 4, "step": 2, "scaleUpCooldownSeconds": 100}
 
 
@@ -187,3 +189,23 @@ def test_it_ends_when_all_that_trained_have_ended(make_world):
     world.end("job-1-1-0", 0)
     world.settle()
     assert world.job.status.phase == "Succeeded", "the replacement came too late to train"
+
+
+def test_who_finds_the_rendezvous_closed_by_those_that_trained_to_the_end_changes_nothing(make_world):
+    world = make_world(nodes=2, elastic=FREE, restarts={"max": 0})
+    world.start()
+    world.end("job-1-0-0", 0)
+    world.settle()
+    assert world.job.status.phase != "Succeeded", "the other may still train"
+    world.end("job-1-1-0", 1, TOO_LATE)
+    world.settle()
+    assert (world.job.status.phase, world.job.status.attempt) == ("Succeeded", 1)
+
+
+def test_who_fails_beside_one_that_has_trained_to_the_end_is_a_failure(make_world):
+    world = make_world(nodes=2, elastic=FREE, restarts={"max": 0})
+    world.start()
+    world.end("job-1-0-0", 0)
+    world.end("job-1-1-0", 1, "ValueError: no more data")
+    world.settle()
+    assert world.job.status.phase == "Failed"

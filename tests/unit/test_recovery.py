@@ -198,8 +198,8 @@ def test_ranks_that_only_noticed_are_not_blamed(world):
     world.end("job-1-0-0", 1, DISCONNECTED)
     decided = world.settle()
     assert world.job.status.attempt == 1, "the one to blame may yet be told of"
-    assert decided.wake_at == world.now + 10
-    world.now += 9
+    assert decided.wake_at == world.now + 30
+    world.now += 29
     world.end("job-1-1-0", 137, reason="OOMKilled")
     world.settle()
     assert (world.job.status.last_failure.cause, world.job.status.last_failure.pod) == ("OutOfMemory", "job-1-1-0")
@@ -218,9 +218,18 @@ def test_ranks_that_only_noticed_are_answered_when_nobody_is_left_to_say_why(wor
 def test_who_never_says_why_is_not_waited_for_for_ever(world):
     world.start()
     world.end("job-1-0-0", 1, DISCONNECTED)
-    world.now += 10
+    world.now += 30
     world.settle()
     assert (world.job.status.attempt, world.job.status.last_failure.cause) == (2, "CollectiveTimeout")
+
+
+def test_a_log_is_read_however_late_its_end_is_told(world):
+    world.start()
+    world.printed["job-1-0-0"] = TRACEBACK
+    world.end("job-1-0-0", 1, "the last lines, without what was raised")
+    world.now += 60
+    world.settle()
+    assert world.job.status.last_failure.cause == "CodeError"
 
 
 def test_an_aftermath_is_not_counted_again(world):

@@ -84,6 +84,14 @@ def is_secondary(what: Failure) -> bool:
     return what.cause == Cause.COLLECTIVE_TIMEOUT
 
 
+def came_too_late(
+    pods: Iterable[PodRecord], nodes_: Mapping[str, NodeRecord], logs: Mapping[str, str], now: float
+) -> bool:
+    """Did all of these that failed only find the rendezvous closed?"""
+    found = (_failure(p, nodes_, logs.get(p.uid, ""), now) for p in pods)
+    return all(is_secondary(f) and lastwords.CLOSED.search(f"{f.message}\n{f.traceback or ''}") for f in found)
+
+
 def cannot_reach_store(what: Failure) -> bool:
     """Does it say that the rendezvous store did not answer?"""
     return lastwords.STORE_UNREACHABLE.search(f"{what.message}\n{what.traceback or ''}") is not None

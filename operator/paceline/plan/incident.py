@@ -18,9 +18,9 @@ from paceline.render.names import rendezvous_name, worker_name
 # The last to be told is often the one to blame (a kubelet reports OOMKilled after the others have noticed; an interpreter
 # takes its time to end): ranks that merely noticed are not answered before the others have ended too, or this has passed.
 # Seconds; the shorter where a failure is known already that they may have noticed.
-PEERS_SECONDS, SETTLE_SECONDS = 10, 3
-# Logs that are read in an incident, and how long after the failure its answer may wait for them. Seconds.
-LOGS, LOG_SECONDS = 4, 10
+PEERS_SECONDS, SETTLE_SECONDS = 30, 3
+# Logs that are read in an incident.
+LOGS = 4
 # A collective error this soon after an answered failure belongs to it. Seconds.
 AFTERMATH_SECONDS = 120
 
@@ -103,12 +103,13 @@ def _gone(d: Draft, missing: int) -> list[PodRecord]:
 
 def _reads_logs(d: Draft) -> bool:
     """Does the end of a log still have to be read?"""
-    unread = [p for p in d.gang.failed if failure.needs_log(p) and p.uid not in d.seen.logs][:LOGS]
-    until = min((p.container.finished_at or d.now for p in unread), default=0.0) + LOG_SECONDS
-    if not unread or d.now >= until:
+    failed = [p for p in d.gang.failed if failure.needs_log(p)][:LOGS]
+    unread = [p for p in failed if p.uid not in d.seen.logs]
+    if not unread:
         return False
+    # Each is asked for once: one that cannot be had counts as empty.
     d.actions += [ReadLog(p.name, p.uid) for p in unread]
-    d.judge_at(until)
+    d.judge_at(d.now)
     return True
 
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from textwrap import dedent
 from typing import Any
 
-# Errors that say only that a peer was gone. is_failed: what torchrun 2.15 ends with (agent.run() returned None) where it
-# waited for a place in a complete group, which then closed the rendezvous: trained to the end, or gave up.
+# Of one who came when the rendezvous was closed. is_failed: what torchrun 2.15 ends with (agent.run() returned None) where it
+# waited for a place in a complete group, which then closed it: trained to the end, or gave up.
+CLOSED = re.compile(r"RendezvousClosedError|'NoneType' object has no attribute 'is_failed'")
+# Errors that say only that a peer was gone.
 NOTICED = re.compile(
-    r"\bPeerLeft\b|gloo/transport|remote process exited or there was a network error"
+    CLOSED.pattern + r"|\bPeerLeft\b|gloo/transport|remote process exited or there was a network error"
     r"|ncclRemoteError|ncclSystemError|ncclInternalError"
-    r"|[Ww]atchdog caught collective operation timeout|Timed out waiting \d+ms|RendezvousClosedError|RendezvousTimeoutError"
+    r"|[Ww]atchdog caught collective operation timeout|Timed out waiting \d+ms|RendezvousTimeoutError"
     r"|RendezvousConnectionError|DistNetworkError|DistStoreError|Application timeout caused pair closure|monitoredBarrier"
-    r"|collective operation timeout|'NoneType' object has no attribute 'is_failed'",
+    r"|collective operation timeout",
 )
 # The agents cannot reach the store that they meet at.
 STORE_UNREACHABLE = re.compile(r"RendezvousConnectionError|connection to the C10d store has failed")

@@ -94,7 +94,8 @@ def _3_finish_a_job_whose_workers_succeeded(d: Draft) -> bool:
     done = [p for p in gang.live if p.succeeded]
     if sizes(d.job.spec).free:
         # torchrun ends on all nodes together; who came too late for the last round never started to train.
-        ended = bool(done) and not gang.running and not gang.failed and not gang.lost
+        ended = bool(done) and not gang.running and not gang.lost
+        ended = ended and failure.came_too_late(gang.failed, d.seen.nodes, d.seen.logs, d.now)
     else:
         ended = bool(done) and len(done) >= d.wanted
     if not ended:
