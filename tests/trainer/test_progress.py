@@ -18,7 +18,7 @@ import pytest
 from paceline.plan.observed import Report
 from paceline.server.payload import Payload, to_report
 from paceline_trainer.progress import EVERY_SECONDS, LONGEST_SECONDS, Reporter, pace, payload
-from tests.trainer.conftest import environment, launcher
+from tests.trainer.conftest import environment, launcher, written_by
 
 
 @pytest.fixture
@@ -196,12 +196,16 @@ def test_a_report_says_of_which_attempt_and_restart_it_is(endpoint):
     Reporter({**environ, "PACELINE_ATTEMPT": "4", "TORCHELASTIC_RESTART_COUNT": "2"}).close(
         payload(percent=1, eta_seconds=1, metrics={})
     )
-    Reporter(environ).close(payload(percent=1, eta_seconds=1, metrics={}))
+    Reporter(environ, restarts=1).close(payload(percent=1, eta_seconds=1, metrics={}))
     first, second = (body["trainerStatus"] for _, body in received)
-    assert (first["attempt"], first["restartCount"]) == (4, 2)
+    assert (first["attempt"], first["restartCount"], second["restartCount"]) == (4, 2, 1)
     assert "attempt" not in second
     report = to_report(Payload.model_validate({"trainerStatus": first}), None, now=1)
     assert (report.attempt, report.restart_count) == (4, 2)
+
+
+def test_the_restarts_are_those_of_the_agent_that_counts_most(tmp_path):
+    assert written_by("restarts.py", 3, tmp_path) == [2, 2, 2]
 
 
 def test_what_has_no_steps_is_heard_of_again_and_training_is_not(endpoint):

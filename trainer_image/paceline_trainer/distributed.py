@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -17,10 +17,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
+    """``restarts``: in place, of these processes, by the agent that counts most. Each agent of torchrun counts its own, and none
+    where it sees its peers gone before its own processes have failed."""
+
     rank: int
     size: int
     device: torch.device
     backend: str
+    restarts: int = 0
 
     @property
     def main(self) -> bool:
@@ -54,6 +58,8 @@ def world() -> Iterator[World]:
         torch.cuda.set_device(device)
     if size > 1:
         dist.init_process_group(backend, device_id=device if gpu else None)
-    yield World(int(os.environ.get("RANK", "0")), size, device, backend)
+    here = World(int(os.environ.get("RANK", "0")), size, device, backend)
+    counted = here.gather(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+    yield replace(here, restarts=max(counted))
     if dist.is_initialized():  # after a failure it might wait for ever for peers that are stuck
         dist.destroy_process_group()

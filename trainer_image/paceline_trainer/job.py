@@ -29,7 +29,7 @@ def run(name: str, params: recipes.Training, output: Path, termination: Terminat
     with open_world() as world:
         usage = Usage(world.device)
         serve(usage)
-        reporter = Reporter(os.environ if world.main else {}, usage=usage.figures)
+        reporter = Reporter(os.environ if world.main else {}, usage=usage.figures, restarts=world.restarts)
         reporter.report(payload(activity="loading", percent=0, eta_seconds=None, metrics={}))
         this = Run(name, params, output, world, termination, reporter, usage)
         this.say(f"recipe={name} params={json.dumps(dataclasses.asdict(params))}")

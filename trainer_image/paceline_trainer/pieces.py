@@ -38,7 +38,7 @@ class Progress:
         self.checkpoint: Mapping[str, Any] = {}
         self.usage = Usage(world.device, environ)
         serve(self.usage, environ)
-        self._reporter = Reporter(environ if world.main else {}, usage=self.usage.figures)
+        self._reporter = Reporter(environ if world.main else {}, usage=self.usage.figures, restarts=world.restarts)
         self._metrics: dict[str, float] = {}
         self._percent, self._eta = 0.0, math.nan
         self._first: tuple[Batch, float] | None = None

@@ -28,8 +28,8 @@ TOKEN_SECONDS = 300.0
 FINAL_SECONDS = 90.0
 # Of what has no steps (loading, evaluating, a checkpoint that training waits for) the last report is repeated this often.
 HEARTBEAT_SECONDS = 15.0
-# Of a run that is told to stop: it has little time.
-LAST_REPORT_SECONDS = 3.0
+# Of a run that is told to stop: it has little time, and an earlier report may be under way.
+LAST_REPORT_SECONDS = 2 * TIMEOUT_SECONDS
 
 Activity = Literal["loading", "training", "evaluating", "checkpointing", "compressing", "measuring", "serving"]
 
@@ -81,8 +81,8 @@ class Reporter:
     """Sends the newest report at most every two seconds; older unsent ones are dropped. Silent without an endpoint.
 
     A report of anything but training is repeated every ``heartbeat`` seconds while nothing newer comes. One of training never
-    is: it means that a step was made. Every report says of which attempt and restart it is, and ``usage`` (usage.py) when it is
-    sent.
+    is: it means that a step was made. Every report says of which attempt and restart it is (``restarts``: as another process
+    counts them, where that is more), and ``usage`` (usage.py) when it is sent.
     """
 
     def __init__(
@@ -90,12 +90,15 @@ class Reporter:
         environ: Mapping[str, str] = os.environ,
         heartbeat: float = HEARTBEAT_SECONDS,
         usage: Callable[[], Mapping[str, Any]] | None = None,
+        restarts: int = 0,
     ) -> None:
         self._url = environ.get("KUBEFLOW_TRAINER_SERVER_URL", "")
         self._ca = environ.get("KUBEFLOW_TRAINER_SERVER_CA_CERT", "")
         self._token_file = environ.get("KUBEFLOW_TRAINER_SERVER_TOKEN", "")
         self._token: tuple[str, float] = ("", -math.inf)
-        self._generation: dict[str, int] = {"restartCount": _count(environ, "TORCHELASTIC_RESTART_COUNT")}
+        self._generation: dict[str, int] = {
+            "restartCount": max(restarts, _count(environ, "TORCHELASTIC_RESTART_COUNT"))
+        }
         if "PACELINE_ATTEMPT" in environ:
             self._generation["attempt"] = _count(environ, "PACELINE_ATTEMPT")
         self._heartbeat, self._usage, self._every = heartbeat, usage, EVERY_SECONDS
