@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import time
+from datetime import datetime
 from pathlib import Path
 
 from devcluster import nodeconfig, paths
@@ -38,6 +39,11 @@ class Node:
     def ready(self) -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].status}'
         return kubectl("get", "node", self.name, "-o", f"jsonpath={path}", check=False).strip() == "True"
+
+    def _renewed(self) -> bool:
+        path = ("-n", "kube-node-lease", "-o", "jsonpath={.spec.renewTime}")
+        when = kubectl("get", "lease", self.name, *path, check=False).strip()
+        return bool(when) and datetime.fromisoformat(when).timestamp() > self.kubelet.started()
 
     def ctr_answers(self) -> bool:
         return self.holder.pid() is not None and succeeds(*self.within(), "ctr", "version")
@@ -83,7 +89,8 @@ class Node:
         self.proxy.start([*self.within(), program("kube-proxy"), *proxy])
 
     def wait_ready(self, seconds: float = 60.0) -> None:
-        wait_for(self.ready, seconds, f"node {self.name}", self.kubelet.log)
+        """By the word of the kubelet that runs now: the API server has its predecessor's for some time."""
+        wait_for(lambda: self._renewed() and self.ready(), seconds, f"node {self.name}", self.kubelet.log)
 
     def stop(self) -> None:
         """As if its power were cut: no pod gets a word, nothing of it stays."""

@@ -44,6 +44,10 @@ class Process:
             return None
         return int(pid) if start_time(int(pid)) == started else None
 
+    def started(self) -> float:
+        """When it was started last, Unix seconds. Raises OSError where it never was."""
+        return self._file.stat().st_mtime
+
     def command(self) -> list[str]:
         """Of the one that lives; empty where none does."""
         pid = self.pid()
