@@ -36,7 +36,7 @@ from tests.reading import RefusedError
 
 # Of the jobs that come one after another; of those whose requests are counted, and how long they run.
 SINGLES = 30
-LIVES, LIFE_SECONDS = 50, 10
+LIVES, LIFE_SECONDS = 50, 30
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(versus_cli.app)

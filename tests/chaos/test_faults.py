@@ -103,7 +103,7 @@ def test_suspended_it_loses_no_step(training, undisturbed):
 @SHORT
 def test_an_elastic_gang_takes_a_newcomer_in(training):
     """torch 2.15 breaks here without TORCH_DISABLE_SHARE_RDZV_TCP_STORE: the newcomer would end the whole job."""
-    run = training(epochs=LONG // 2, nodes=1, elastic={"minNodes": 1, "maxNodes": 2})
+    run = training(epochs=LONG, nodes=1, elastic={"minNodes": 1, "maxNodes": 2})
     run.start()
     patch(run.name, run.namespace, nodes=2)
     wait("both run", lambda: run.status()["nodes"]["summary"] == "2/2", 90)

@@ -135,7 +135,7 @@ def report_with_a_false_token(port, tls, namespace):
 
 def test_an_operator_with_the_charts_rights_is_refused_nothing(confined, tls, namespace):
     apply(
-        job("ends", namespace, SOON, ttlSecondsAfterFinished=2),  # deletes the job
+        job("ends", namespace, ttlSecondsAfterFinished=2),  # deletes the job
         job("restarts", namespace, FAILS),  # deletes and makes pods anew
         job("halts", namespace, progress={"logPattern": r"step=(?P<step>\d+)/(?P<total>\d+)"}),  # reads a log
     )
@@ -143,6 +143,8 @@ def test_an_operator_with_the_charts_rights_is_refused_nothing(confined, tls, na
     for kind in ("networkpolicies", "poddisruptionbudgets"):
         owners = {o["metadata"]["ownerReferences"][0]["name"] for o in get(kind, namespace=namespace)}
         assert owners == {"ends", "restarts", "halts"}, kind
+    for pod in pods("ends", namespace):
+        kubectl("annotate", "pod", pod["metadata"]["name"], "-n", namespace, "kwok.paceline.dev/complete-after=0s")
     assert report_with_a_false_token(confined.progress_port, tls, namespace) == 403
     wait("a second attempt", lambda: status("restarts", namespace).get("attempt", 0) >= 2)
     wait("the ended job's time is up", lambda: "ends" not in [j["metadata"]["name"] for j in get("tj", "", namespace)])

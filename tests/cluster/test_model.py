@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import uuid
+from contextlib import suppress
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from hypothesis.stateful import (
 
 from tests.cluster.conftest import Operator
 from tests.kube import apply, get, job, kubectl, ledger_is_whole, leftovers, patch, pods, status, wait
+from tests.reading import RefusedError
 
 RETRIES = {"max": 50, "backoffSeconds": 1}
 
@@ -57,7 +59,8 @@ class Jobs(RuleBasedStateMachine):
     def fail(self, name: str, index: int) -> None:
         if live := self._live(name):
             pod = live[index % len(live)]
-            kubectl("annotate", "pod", pod, "-n", self.namespace, "--overwrite", "kwok.paceline.dev/fail-after=0s")
+            with suppress(RefusedError):  # it has gone meanwhile, and cannot fail
+                kubectl("annotate", "pod", pod, "-n", self.namespace, "--overwrite", "kwok.paceline.dev/fail-after=0s")
 
     @rule(name=names)
     def suspend(self, name: str) -> None:

@@ -40,7 +40,11 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace, how)
     for name, phase in {"runs": "Running", "done": "Succeeded", "halted": "Queued", "waits": "Pending"}.items():
         wait_phase(name, namespace, phase)
     wait("the store of the ended job is gone", lambda: not pods("done", namespace, "rendezvous"))
-    time.sleep(PATIENCE_SECONDS + 1)  # what may wait for company is written: that the store costs nothing any more
+    wait(
+        "its store costs nothing any more",
+        lambda: all("end" in s for s in status("done", namespace)["cost"]["ledger"]["stays"]),
+    )
+    time.sleep(PATIENCE_SECONDS + 1)  # what may wait for company is written
     before = versions(namespace)
     operator.signal(how)
     operator.start()
@@ -49,6 +53,7 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace, how)
     apply(job("fence", namespace))  # when this one runs, all that was queued before it is done
     wait_phase("fence", namespace, "Running")
     assert {k: v for k, v in versions(namespace).items() if "fence" not in k} == before
+    wait("its start is told", lambda: operator.requests().get("POST", 0) >= 6)
     spent = operator.requests()
     # The fence's own: service, budget, store, two workers, the event of its start; its status, a few times.
     assert spent.get("POST", 0) == 6, spent

@@ -189,7 +189,7 @@ def test_a_query_of_a_dashboard_returns_series(seen: Seen, query: Query) -> None
 
 @pytest.mark.parametrize("record", [name for name, expr in RECORDS.items() if not needs_absent(expr)])
 def test_a_recording_rule_records(seen: Seen, record: str) -> None:
-    assert seen.prometheus.now(record, time.time())
+    wait(record, lambda: seen.prometheus.now(record, time.time()), 60)
 
 
 @pytest.mark.parametrize("metric", ABSENT)
@@ -204,7 +204,10 @@ def test_every_rule_can_be_evaluated(seen: Seen) -> None:
 
 
 def test_both_processes_of_the_operator_are_scraped_and_one_leads(seen: Seen) -> None:
-    leaders = seen.prometheus.now("paceline_leader", time.time())
+    # A scrape that takes longer than the interval leaves its target without series for that time.
+    leaders = wait(
+        "both are scraped", lambda: len(found := seen.prometheus.now("paceline_leader", time.time())) > 1 and found, 60
+    )
     assert sorted(series["value"][1] for series in leaders) == ["0", "1"]
     assert {series["metric"]["namespace"] for series in leaders} == {"paceline-system"}
 
@@ -215,5 +218,6 @@ def test_an_alert_of_the_jobs_budget_fires(seen: Seen) -> None:
 
 
 def test_a_jobs_series_keep_their_own_labels(seen: Seen) -> None:
-    (found,) = seen.prometheus.now(f'job:paceline_cost_usd:max{{job="{JOB}"}}', time.time())
+    asked = f'job:paceline_cost_usd:max{{job="{JOB}"}}'
+    (found,) = wait("its cost", lambda: seen.prometheus.now(asked, time.time()), 60)
     assert found["metric"]["namespace"] == NAMESPACE, "the training job's, not the operator's"

@@ -26,7 +26,7 @@ from tests.kube import define_kinds
 
 WORK = Workload(jobs=60, pods=8)
 # With answers that take so long, the last requests after a storm wait for longer than a lease may.
-SLOW_SECONDS = 1.5
+SLOW_SECONDS = 1.0
 
 
 @pytest.fixture(autouse=True, scope="module")

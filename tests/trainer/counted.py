@@ -1,7 +1,8 @@
 """Run by test_resume.py in place of `-m paceline_trainer.run`: the same, and every process writes down what it trains on.
 
 A line for each step, before it is made: {"step": 12, "samples": [...]}; in front of them one that says since which step, and of
-which group of processes. COUNT_DIR is where; STEP_SECONDS slows each step down, so that something can happen meanwhile.
+which group of processes. COUNT_DIR is where; STEP_SECONDS slows each step down, so that something can happen meanwhile;
+STEP_SECONDS_ALONE those of a process without company.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from paceline_trainer.data import Position, position
 from paceline_trainer.parallel.spread import Spread
 
 PATH = Path(os.environ["COUNT_DIR"]) / f"{time.time_ns()}-{os.getpid()}.jsonl"
+
+
+ALONE = os.environ.get("WORLD_SIZE", "1") == "1"
+SECONDS = float((ALONE and os.environ.get("STEP_SECONDS_ALONE")) or os.environ.get("STEP_SECONDS", "0"))
 
 
 class Counter:
@@ -41,7 +46,7 @@ class Counter:
             if batch.ndim == 2:  # samples with their partners, which are asked for once a step
                 self._step += 1
                 self._write({"step": self._step, "samples": mine[:, 0].tolist()})
-                time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
+                time.sleep(SECONDS)
             return mine
 
         return part

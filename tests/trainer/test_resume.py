@@ -181,6 +181,7 @@ def test_sigterm_loses_nothing_and_sigkill_what_came_after_the_last_checkpoint(t
     words = second.until(r"resumed from step (\d+) \(attempt 1, world size 2\)")
     assert int(words[1]) == saved
     second.until_step(75)
+    second.until(r"checkpoint: step 70,")
     second.kill()
 
     third = start(2, attempt=3, STEP_SECONDS="0")
@@ -231,6 +232,7 @@ def test_a_parameter_server_and_its_workers_save_the_step_that_all_have_ended(tm
     second = start(2, attempt=2, params=params)
     second.until(rf"resumed from step {saved} \(attempt 1, world size 3\)")
     second.until_step(75)
+    second.until(r"checkpoint: step 70,")
     second.kill()
     last = start(2, attempt=3, STEP_SECONDS="0")  # and on without a server
     last.until(r"resumed from step \d+ \(attempt 2, world size 2\)")
@@ -258,14 +260,15 @@ def agent(start):
 
 
 def test_an_elastic_gang_shrinks_and_grows_without_a_lost_step(tmp_path, agent):
-    here, there = agent(STEP_SECONDS="0.15"), agent(STEP_SECONDS="0.15")
+    pace = {"STEP_SECONDS": "0.15", "STEP_SECONDS_ALONE": "1"}  # whoever is alone waits for company
+    here, there = agent(**pace), agent(**pace)
     main = first_to_step([here, there], 1)
     other = there if main is here else here
     main.until_step(10)
     other.terminate()  # its pod is drained
     main.until("PeerLeft: a peer was told to stop; step [0-9]+ is saved")
     main.until(r"resumed from step \d+ \(attempt 1, world size 2\)")
-    newcomer = agent(STEP_SECONDS="0.15")
+    newcomer = agent(**pace)
     first_to_find([main, newcomer], r"resumed from step \d+ \(attempt 1, world size 1\)")
     assert main.end() == 0, main.output()
     assert newcomer.end() == 0, newcomer.output()
@@ -341,6 +344,18 @@ def first_to_find(runs: list[Run], pattern: str) -> Run:
     raise AssertionError(f"no {pattern!r} in:\n" + "\n---\n".join(run.output() for run in runs))
 
 
+def wait_for_steps_of(processes, tmp_path):
+    """Until so many have begun a step: SIGTERM is theirs to answer from there on."""
+
+    def stepping():
+        return sum('"step"' in path.read_text(encoding="utf-8") for path in (tmp_path / "counts").iterdir())
+
+    deadline = time.monotonic() + LIMIT
+    while stepping() < processes and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert stepping() == processes
+
+
 def test_a_second_sigterm_ends_at_once_and_the_one_before_it_is_resumed(tmp_path, start):
     """Also where the process is stuck: here in a step that takes an hour."""
     run = start(1, STEP_SECONDS="0", PACELINE_CHECKPOINT_EVERY_STEPS="5")
@@ -348,10 +363,7 @@ def test_a_second_sigterm_ends_at_once_and_the_one_before_it_is_resumed(tmp_path
     run.kill()
     stuck = start(1, attempt=2, STEP_SECONDS="3600")
     stuck.until("resumed from step")
-    deadline = time.monotonic() + LIMIT
-    while len(groups_files := list((tmp_path / "counts").iterdir())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(groups_files) == 2
+    wait_for_steps_of(2, tmp_path)
     stuck.process.send_signal(signal.SIGTERM)
     time.sleep(1)
     assert stuck.process.poll() is None, "the first one waits for the step's end"
@@ -359,10 +371,9 @@ def test_a_second_sigterm_ends_at_once_and_the_one_before_it_is_resumed(tmp_path
     assert "terminated by a second SIGTERM" in stuck.output()
 
 
-def test_a_step_that_does_not_end_is_not_waited_for_beyond_the_time_given(start):
+def test_a_step_that_does_not_end_is_not_waited_for_beyond_the_time_given(tmp_path, start):
     stuck = start(1, STEP_SECONDS="3600", PET_SHUTDOWN_TIMEOUT="4")
-    stuck.until("starting from nothing")
-    time.sleep(1)
+    wait_for_steps_of(1, tmp_path)
     assert stuck.terminate() == 143
     assert "the step was not done in time" in stuck.output()
 
