@@ -58,15 +58,14 @@ class OperatorProcess:
         self.launch()
         await until("the standby is there", lambda: "paceline_leader 0.0" in self.page(), 60)
 
-    async def fail_over(self, patience: float) -> float:
-        """Another one stands by, and takes this one's place when it is killed: seconds until it leads and has nothing to do."""
+    async def fail_over(self, jobs: int, patience: float) -> float:
+        """Another one stands by, and takes this one's place when it is killed: seconds until it has caught up with the jobs."""
         standby = OperatorProcess(self._log, self._kubeconfig, self._flags, self._source)
         await standby.stand_by()
         self.stop(signal.SIGKILL)
         began = time.monotonic()
         self._process, self._url = standby._process, standby._url
-        await until("the standby leads", self.leads, patience)
-        await until("the queue is empty", self.idle, patience)
+        await until("the queue is empty", lambda: self.has_caught_up(jobs), patience)
         return time.monotonic() - began
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -95,6 +94,10 @@ class OperatorProcess:
 
     def idle(self) -> bool:
         return "paceline_workqueue_depth 0.0" in self.page()
+
+    def has_caught_up(self, jobs: int) -> bool:
+        """Has it looked at so many since it started, and nothing more to do? The queue is empty before it has read them, too."""
+        return self.looks() >= jobs and self.idle()
 
     def asked(self) -> dict[str, int]:
         """Its requests since it was started, by verb. The lease's are among them: a GET and a PUT in some seconds."""

@@ -78,8 +78,8 @@ async def standing(client: Client, operator: OperatorProcess, work: Workload) ->
         figures |= await _replacements(client, seen)
         figures |= await _in_a_crowd(client, work, seen)
         await settled(operator)
-        figures |= await _restart(operator)
-        figures |= await _fail_over(operator)
+        figures |= await _restart(operator, work.jobs)
+        figures |= await _fail_over(operator, work.jobs)
         figures |= await storm(client, operator, work, seen)
         figures["pods lost or doubled"] = float(wrong(seen, work))
         template = (await client.get("/api/v1/namespaces/standing-0/pods", limit="1", labelSelector=WORKER))["items"][0]
@@ -96,8 +96,8 @@ async def very_many(client: Client, operator: OperatorProcess, work: Workload) -
         figures = await _start(client, operator, work, seen)
         figures |= await _idle(operator, ALL_REFRESHED_SECONDS)
         figures |= await _replacements(client, seen)
-        figures |= await _restart(operator)
-        figures |= await _fail_over(operator)
+        figures |= await _restart(operator, work.jobs)
+        figures |= await _fail_over(operator, work.jobs)
         figures["memory after a fail-over"] = resident_mib(operator.pid)
         figures["pods lost or doubled"] = float(wrong(seen, work))
     return figures
@@ -180,20 +180,20 @@ async def _replaced(client: Client, seen: Seen, job: str) -> float:
     return seen.born[job][-1] - began
 
 
-async def _restart(operator: OperatorProcess) -> Figures:
-    """Until the new process leads and has nothing to do, and what it wrote in ten seconds, without the lease."""
+async def _restart(operator: OperatorProcess, jobs: int) -> Figures:
+    """Until the new process has caught up with the jobs, and what it wrote in the ten seconds after that, without the lease."""
     operator.stop()
     began = time.monotonic()
     await operator.start()
-    await until("the queue is empty", operator.idle, PATIENCE_SECONDS)
+    await until("the queue is empty", lambda: operator.has_caught_up(jobs), PATIENCE_SECONDS)
     took = time.monotonic() - began
     await asyncio.sleep(10)
     return {"restart to an empty queue": took, "writes after a restart": float(writes(operator.asked()))}
 
 
-async def _fail_over(operator: OperatorProcess) -> Figures:
-    """From the leader's kill -9 until the standby leads and has nothing to do; it is the operator from then on."""
-    took = await operator.fail_over(PATIENCE_SECONDS)
+async def _fail_over(operator: OperatorProcess, jobs: int) -> Figures:
+    """From the leader's kill -9 until the standby has caught up with the jobs; it is the operator from then on."""
+    took = await operator.fail_over(jobs, PATIENCE_SECONDS)
     await asyncio.sleep(5)
     return {"fail-over to an empty queue": took, "writes after a fail-over": float(writes(operator.asked()))}
 

@@ -158,7 +158,7 @@ def quiet() -> None:
 
 def requests(metrics_url: str) -> dict[str, int]:
     """What the operator has asked of the API server so far, by verb."""
-    text = urllib.request.urlopen(metrics_url, timeout=5).read().decode()
+    text = urllib.request.urlopen(metrics_url, timeout=60).read().decode()
     found: dict[str, int] = {}
     for verb, count in re.findall(r'paceline_api_requests_total\{code="\d+",verb="(\w+)"\} (\S+)', text):
         found[verb] = found.get(verb, 0) + int(float(count))
