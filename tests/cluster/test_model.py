@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import uuid
-from contextlib import suppress
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -59,8 +58,11 @@ class Jobs(RuleBasedStateMachine):
     def fail(self, name: str, index: int) -> None:
         if live := self._live(name):
             pod = live[index % len(live)]
-            with suppress(RefusedError):  # it has gone meanwhile, and cannot fail
+            try:
                 kubectl("annotate", "pod", pod, "-n", self.namespace, "--overwrite", "kwok.paceline.dev/fail-after=0s")
+            except RefusedError as error:
+                if "NotFound" not in str(error):  # gone meanwhile, so that it cannot fail
+                    raise
 
     @rule(name=names)
     def suspend(self, name: str) -> None:
