@@ -104,7 +104,8 @@ def _fresh_namespace() -> None:
 def _tell() -> None:
     status = json.loads(kubectl("get", "tj", JOB, "-o", "json")).get("status", {})
     print("\n== result")
-    for pod in json.loads(kubectl("get", "pods", "-l", f"paceline.dev/job-name={JOB}", "-o", "json"))["items"]:
+    workers = f"paceline.dev/job-name={JOB},paceline.dev/role=worker"  # the store goes when the job has ended
+    for pod in json.loads(kubectl("get", "pods", "-l", workers, "-o", "json"))["items"]:
         log = kubectl("logs", pod["metadata"]["name"], "-c", "trainer")
         if "accuracy" in log:  # only the process of rank 0 evaluates aloud
             print(log[log.index("accuracy") :].rstrip())
