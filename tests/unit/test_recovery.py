@@ -232,6 +232,18 @@ def test_a_log_is_read_however_late_its_end_is_told(world):
     assert world.job.status.last_failure.cause == "CodeError"
 
 
+def test_the_logs_of_a_large_gang_are_all_read(make_world):
+    world = make_world(nodes=9)
+    for number in range(1, 10):
+        world.set_node(f"n{number}")
+    world.start()
+    world.printed["job-1-8-0"] = TRACEBACK
+    for name in world.names():
+        world.end(name, 1, DISCONNECTED if name != "job-1-8-0" else "the last lines, without what was raised")
+    world.settle()
+    assert (world.job.status.last_failure.cause, world.job.status.last_failure.pod) == ("CodeError", "job-1-8-0")
+
+
 def test_an_aftermath_is_not_counted_again(world):
     world.start()
     world.change("job-1-1-0", deleting=True, disruption="EvictionByEvictionAPI")

@@ -19,7 +19,7 @@ from paceline.render.names import rendezvous_name, worker_name
 # takes its time to end): ranks that merely noticed are not answered before the others have ended too, or this has passed.
 # Seconds; the shorter where a failure is known already that they may have noticed.
 PEERS_SECONDS, SETTLE_SECONDS = 30, 3
-# Logs that are read in an incident.
+# Logs that are read at once.
 LOGS = 4
 # A collective error this soon after an answered failure belongs to it. Seconds.
 AFTERMATH_SECONDS = 120
@@ -103,8 +103,7 @@ def _gone(d: Draft, missing: int) -> list[PodRecord]:
 
 def _reads_logs(d: Draft) -> bool:
     """Does the end of a log still have to be read?"""
-    failed = [p for p in d.gang.failed if failure.needs_log(p)][:LOGS]
-    unread = [p for p in failed if p.uid not in d.seen.logs]
+    unread = [p for p in d.gang.failed if failure.needs_log(p) and p.uid not in d.seen.logs][:LOGS]
     if not unread:
         return False
     # Each is asked for once: one that cannot be had counts as empty.
