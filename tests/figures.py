@@ -58,5 +58,5 @@ def read(page: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for name, labels, value in re.findall(r"^(paceline_job_\w+)\{(.*)\} (\S+)$", page, re.M):
         own = [pair for pair in labels.split(",") if not pair.startswith(('namespace="', 'job="', 'kind="'))]
-        found.setdefault(name, {})[",".join(own)] = float(value)
+        found.setdefault(name, {})[",".join(sorted(own))] = float(value)
     return found

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from prometheus_client import generate_latest
 
 from devcluster import packages
 from paceline.api import API_VERSION, PLURAL
@@ -56,9 +55,9 @@ def lint(page: str) -> None:
 def test_prometheus_linter_has_nothing_to_say_of_all_metrics_that_there_are():
     metrics = Metrics()
     jobs = JobMetrics(lambda: [full_job(), full_job(completionTime="2027-01-15T08:00:00Z")], lambda: NOW, 60)
-    metrics.registry.register(jobs)
+    metrics.pages.append(jobs.page)
     jobs.reported("job-uid", Report(NOW - 1, step=1), Report(NOW, step=2))
-    page = generate_latest(metrics.registry).decode()
+    page = metrics.page().decode()
     assert len(series(page)) == MOST_SERIES
     lint(page)
 
@@ -137,9 +136,7 @@ async def test_five_hundred_jobs_come_and_go_and_leave_no_series_and_no_memory(o
         controller.on_gone(metrics.forget)
 
         def here() -> set[str]:
-            registry = Metrics().registry
-            registry.register(metrics)
-            return series(generate_latest(registry).decode(), namespace)
+            return series(metrics.page().decode(), namespace)
 
         def told() -> Counter[str] | None:
             """Of each job, its series, once the operator tells the same of all that this process hears of."""

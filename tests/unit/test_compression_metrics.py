@@ -6,7 +6,6 @@ import math
 import re
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from paceline.api.compression_rules import METRICS, SCORES
 from paceline.controller.compression_metrics import CompressionMetrics
@@ -58,17 +57,14 @@ class Page:
     def __init__(self, *jobs, keep=3600):
         self.jobs, self.now = list(jobs), ENDED
         self.metrics = CompressionMetrics(lambda: self.jobs, lambda: self.now, keep)
-        self._registry = CollectorRegistry()
-        self._registry.register(self.metrics)
 
     def read(self):
         """{name: {its own labels, as written: value}}"""
         found = {}
-        text = generate_latest(self._registry).decode()
-        for name, labels, value in re.findall(r"^(paceline_\w+)\{(.*)\} (\S+)$", text, re.M):
+        for name, labels, value in re.findall(r"^(paceline_\w+)\{(.*)\} (\S+)$", self.metrics.page().decode(), re.M):
             pairs = labels.split(",")
             assert set(pairs) >= LABELS
-            found.setdefault(name, {})[",".join(pair for pair in pairs if pair not in LABELS)] = float(value)
+            found.setdefault(name, {})[",".join(sorted(set(pairs) - LABELS))] = float(value)
         return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from paceline.controller.job_metrics import JobMetrics
 from paceline.controller.metrics import BUDGET_ACTIONS, Metrics
@@ -64,11 +63,9 @@ class Page:
     def __init__(self, *jobs, keep=3600):
         self.jobs, self.now = list(jobs), NOW
         self.metrics = JobMetrics(lambda: self.jobs, lambda: self.now, keep)
-        self._registry = CollectorRegistry()
-        self._registry.register(self.metrics)
 
     def read(self):
-        return read(generate_latest(self._registry).decode())
+        return read(self.metrics.page().decode())
 
 
 def cost_of(page, resource="gpu"):

@@ -7,6 +7,8 @@ import sys
 import tracemalloc
 
 from paceline.api.trainingjob import TrainingJob
+from paceline.controller.job_metrics import JobMetrics
+from tests.figures import NOW, full_job
 from tests.kube import ROOT, job
 
 JOBS = 200
@@ -23,6 +25,24 @@ def test_a_job_is_kept_in_five_kilobytes():
     finally:
         tracemalloc.stop()
     assert size / len(kept) < 5000, "without status"
+
+
+def test_a_scrape_takes_three_hundred_bytes_a_series_and_keeps_two_kilobytes_a_job():
+    one = full_job()
+    jobs = [
+        one.model_copy(update={"metadata": one.metadata.model_copy(update={"uid": f"uid-{number}"})})
+        for number in range(JOBS)
+    ]
+    lines = JobMetrics(lambda: jobs, lambda: NOW, 3600).page().count(b"\n")  # and what is made once
+    metrics = JobMetrics(lambda: jobs, lambda: NOW, 3600)
+    tracemalloc.start()
+    try:
+        metrics.page()
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / JOBS < 2000
+    assert (most - kept) / lines < 300
 
 
 def test_the_operator_loads_no_kubernetes_package_and_the_command_line_still_can():

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from paceline.api.trainingjob import TrainingJob
 from paceline.controller.controller import merge_patch
@@ -195,7 +196,8 @@ class Trace:
             self.check(stored)
 
     def scrape(self):
-        samples = [s for metric in self.metrics.collect() if metric.type == "counter" for s in metric.samples]
+        metrics = text_string_to_metric_families(self.metrics.page().decode())
+        samples = [s for metric in metrics if metric.type == "counter" for s in metric.samples]
         now = {(s.name, *sorted(s.labels.items())): s.value for s in samples}
         for key, value in now.items():
             assert value >= self.served.get(key, 0.0), f"{key} goes down"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-
-from prometheus_client.core import HistogramMetricFamily, Metric
+from collections.abc import Callable, Iterable
 
 from paceline.api import KIND
 from paceline.api.trainingjob import TrainingJob
-from paceline.controller.series import efficiency, lifecycle, money, steps, training
-from paceline.controller.status_metrics import LABELS, StatusMetrics, Theme
+from paceline.controller.series import efficiency, lifecycle, money, steps, text, training
+from paceline.controller.status_metrics import StatusMetrics, Theme
 from paceline.plan.observed import Report
 
 THEMES = [Theme(theme.FAMILIES, theme.samples) for theme in (lifecycle, money, efficiency, training)]
@@ -35,10 +33,14 @@ class JobMetrics(StatusMetrics[TrainingJob]):
     def _known(self) -> list[str]:
         return [*super()._known(), *self._steps]
 
-    def _more(self, here: dict[str, list[str]]) -> Iterator[Metric]:
-        times = HistogramMetricFamily(steps.NAME, steps.HELP, labels=LABELS)
+    def _more(self, here: dict[str, str]) -> str:
+        buckets = [text.around(steps.STEPS, (bound,), "_bucket") for bound in steps.BOUNDS]
+        count, total = (text.around(steps.STEPS, (), suffix) for suffix in ("_count", "_sum"))
+        lines = [text.head(steps.STEPS)]
         for uid, mine in here.items():
             histogram = self._steps.get(uid)
             if histogram is not None and histogram.sum:
-                times.add_metric(mine, histogram.cumulative(), histogram.sum)
-        yield times
+                up_to = histogram.cumulative()
+                lines += (text.line(bucket, mine, number) for bucket, number in zip(buckets, up_to, strict=True))
+                lines += (text.line(count, mine, up_to[-1]), text.line(total, mine, histogram.sum))
+        return "".join(lines)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 # Events of jobs by which money was acted on -> what was done.
 BUDGET_ACTIONS = {
@@ -45,7 +46,13 @@ class Metrics:
         )
         for action in BUDGET_ACTIONS.values():
             self.budget_actions.labels(action)  # from the start: increase() does not see the first value
+        # What is served beside: of jobs, as text.
+        self.pages: list[Callable[[], bytes]] = []
         self._alive: dict[str, float] = {}
+
+    def page(self) -> bytes:
+        """All series, as Prometheus reads them."""
+        return b"".join((generate_latest(self.registry), *(page() for page in self.pages)))
 
     def api_request(self, verb: str, code: int) -> None:
         self.api_requests.labels(verb, str(code)).inc()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from paceline.controller.metrics import Metrics
 
@@ -55,7 +55,7 @@ class Health:
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
         # Thousands of jobs are megabytes: the loop must not stand still meanwhile.
-        body = await asyncio.to_thread(generate_latest, self._metrics.registry)
+        body = await asyncio.to_thread(self._metrics.page)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

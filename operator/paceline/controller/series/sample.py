@@ -13,12 +13,13 @@ from paceline.api.trainingjob import TrainingJob
 SETTLED_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
+# Told apart by identity: a sample is found its family some hundred thousand times a scrape.
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """A metric. ``name`` as it is served; a counter's ends in _total."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     # Its own label, beside namespace, job and kind.
     labels: tuple[str, ...] = ()

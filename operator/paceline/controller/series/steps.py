@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import accumulate
 
+from paceline.controller.series.sample import Family
 from paceline.plan.observed import Report
 
-NAME = "paceline_job_step_seconds"
-HELP = "Time of a step: of all steps between two reports, their average, with what is saved and evaluated in between."
+STEPS = Family(
+    "paceline_job_step_seconds",
+    "histogram",
+    "Time of a step: of all steps between two reports, their average, with what is saved and evaluated in between.",
+    ("le",),
+)
 # From a small model on one processor to a large one on many: few, since every job has its own.
 BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+BOUNDS = (*map(str, BUCKETS), "+Inf")
 
 
 @dataclass
@@ -27,13 +34,9 @@ class Histogram:
             self.counts[bisect_left(BUCKETS, seconds / steps)] += steps
             self.sum += seconds
 
-    def cumulative(self) -> list[tuple[str, float]]:
-        """(upper bound, steps up to it), as Prometheus wants them."""
-        found, total = [], 0
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
-            total += count
-            found.append((bound, float(total)))
-        return found
+    def cumulative(self) -> list[int]:
+        """Steps up to each of BOUNDS."""
+        return list(accumulate(self.counts))
 
 
 def steps_between(before: Report, after: Report) -> int:
