@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 DEVCLUSTER := $(BIN)/python -m devcluster
 ON_CLUSTER := $(DEVCLUSTER) exec --
 PYTEST := $(BIN)/pytest
+# Of the levels that take long, where their time goes.
+SLOWEST := --durations=10 --durations-min=10
 
 ##@ The two commands
 .PHONY: demo test
@@ -40,16 +42,16 @@ type: env ## Strict types
 	$(BIN)/mypy
 
 unit: env ## Pure logic: tables and hypothesis
-	$(PYTEST) -q tests/unit $(ARGS)
+	$(PYTEST) -q -n auto tests/unit $(ARGS)
 
 golden: env ## Rendered objects and CRDs against committed YAML (UPDATE_GOLDEN=1 writes them)
 	$(PYTEST) -q tests/golden
 
 monitoring: env ## Alerts and recording rules by promtool, dashboards by Grafana's own types
-	$(PYTEST) -q tests/rules tests/dashboards
+	$(PYTEST) -q -n auto tests/rules tests/dashboards
 
 trainer: env ## The trainer on this machine: CPU, gloo, two processes
-	$(PYTEST) -q -n 2 --dist loadfile tests/trainer
+	$(PYTEST) -q -n 2 --dist loadfile tests/trainer $(SLOWEST)
 
 devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut wires, nothing left over
 	$(PYTEST) -q tests/devcluster
@@ -57,16 +59,16 @@ devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut w
 cluster-test: env ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4 --monitors
-	$(ON_CLUSTER) $(PYTEST) -q tests/cluster $(ARGS)
+	$(ON_CLUSTER) $(PYTEST) -q tests/cluster $(SLOWEST) $(ARGS)
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 20
-	$(ON_CLUSTER) $(PYTEST) -q tests/scale
+	$(ON_CLUSTER) $(PYTEST) -q tests/scale $(SLOWEST)
 
 e2e: env ## Real kubelets, real torchrun, the examples as they stand
 	$(DEVCLUSTER) down
 	$(MAKE) -s cluster-up image
-	$(ON_CLUSTER) $(PYTEST) -q -n 2 --dist loadfile tests/e2e -m "not alone and not network_policies"
-	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m alone
-	$(ON_CLUSTER) $(PYTEST) -q tests/chaos -m short
+	$(ON_CLUSTER) $(PYTEST) -q -n 2 --dist loadfile tests/e2e -m "not alone and not network_policies" $(SLOWEST)
+	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m alone $(SLOWEST)
+	$(ON_CLUSTER) $(PYTEST) -q tests/chaos -m short $(SLOWEST)
 	$(DEVCLUSTER) up --nodes 2 --network-policies
 	$(ON_CLUSTER) $(PYTEST) -q tests/e2e -m network_policies
 

@@ -11,7 +11,6 @@ from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
 from paceline.api.trainingjob import TrainingJob
 from paceline.controller.controller import merge_patch
@@ -196,9 +195,8 @@ class Trace:
             self.check(stored)
 
     def scrape(self):
-        metrics = text_string_to_metric_families(self.metrics.page().decode())
-        samples = [s for metric in metrics if metric.type == "counter" for s in metric.samples]
-        now = {(s.name, *sorted(s.labels.items())): s.value for s in samples}
+        lines = (line.rsplit(" ", 1) for line in self.metrics.page().decode().splitlines() if "_total{" in line)
+        now = {key: float(value) for key, value in lines}
         for key, value in now.items():
             assert value >= self.served.get(key, 0.0), f"{key} goes down"
         self.served = now
