@@ -1,4 +1,4 @@
-"""List once, watch for ever: keeps a store of slim records true to the API server."""
+"""Reads all once, watches for ever: keeps a store of slim records true to the API server."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ PAGE = 500
 # The server ends a watch after this; a new one starts where it ended. Bookmarks come about once a minute in between.
 WATCH_SECONDS = 240
 BACKOFF_MAX_SECONDS = 10.0
+# A watch that begins with all that is there, and says when it has told it (KEP-3157): an object at a time, where a list is made,
+# sent and read as a whole (ADR 17).
+FROM_THE_START = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 class Record(Protocol):
@@ -99,21 +103,27 @@ class Reflector(Generic[R]):
         """``parse`` makes the record, or None for an object to leave out; ``alive`` is called at every sign of life."""
         self._client, self._path, self._params = client, path, params
         self._store, self._parse, self._alive = store, parse, alive
+        # Up to where the store is true; empty while it is not.
+        self._version = ""
+        # Does the server tell of what is there by a watch, too? From Kubernetes 1.34 on it does.
+        self._streams = True
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled. Nothing that the network or the server does ends it."""
-        version, delay = "", 0.5
+        delay = 0.5
         while True:
             try:
-                if not version:
-                    version = await self._list()
-                    self.synced.set()
-                version = await self._watch(version)
+                if not self._version and not self._streams:
+                    await self._list()
+                await self._watch()
                 delay = 0.5
             except ApiError as error:
                 if error.code == 410:  # the server has forgotten our version
-                    version = ""
+                    self._version = ""
+                    continue
+                if error.code == 422 and not self._version and self._streams:
+                    self._streams = False
                     continue
                 log.warning("watch of %s: %s; again in %.1f s", self._path, error, delay)
                 await asyncio.sleep(delay * (0.5 + random.random()))
@@ -123,7 +133,7 @@ class Reflector(Generic[R]):
                 await asyncio.sleep(delay * (0.5 + random.random()))
                 delay = min(delay * 2, BACKOFF_MAX_SECONDS)
 
-    async def _list(self) -> str:
+    async def _list(self) -> None:
         fresh: dict[str, R] = {}
         params = {**self._params, "limit": str(PAGE)}
         while True:
@@ -137,24 +147,44 @@ class Reflector(Generic[R]):
             if not meta.get("continue"):
                 break
             params["continue"] = meta["continue"]
-        self._store.replace(fresh, int(meta["resourceVersion"]))
-        return str(meta["resourceVersion"])
+        self._is_true(fresh, meta["resourceVersion"])
 
-    async def _watch(self, version: str) -> str:
+    async def _watch(self) -> None:
+        """From the version on; without one, first of all that is there."""
+        start = {"resourceVersion": self._version} if self._version else FROM_THE_START
+        fresh: dict[str, R] | None = None if self._version else {}
         seconds = WATCH_SECONDS + random.randrange(60)
-        async for event in self._client.watch(self._path, seconds, resourceVersion=version, **self._params):
+        async for event in self._client.watch(self._path, seconds, **start, **self._params):
             self._alive()
-            obj = event["object"]
+            kind, obj = event["type"], event["object"]
             version = obj["metadata"]["resourceVersion"]
-            self._store.watched = max(self._store.watched, int(version))
-            if event["type"] == "BOOKMARK":
+            if kind == "BOOKMARK":
+                if fresh is None:
+                    self._is_at(version)
+                elif INITIAL_EVENTS_END in obj["metadata"].get("annotations", {}):
+                    self._is_true(fresh, version)
+                    fresh = None
                 continue
-            record = None if event["type"] == "DELETED" else self._parse(obj)
-            if record is None:
-                self._store.remove(_key(obj))
+            record = None if kind == "DELETED" else self._parse(obj)
+            if fresh is None:
+                self._is_at(version)
+                if record is None:
+                    self._store.remove(_key(obj))
+                else:
+                    self._store.put(_key(obj), record)
+            elif record is None:
+                fresh.pop(_key(obj), None)
             else:
-                self._store.put(_key(obj), record)
-        return version
+                fresh[_key(obj)] = record
+
+    def _is_true(self, fresh: dict[str, R], version: str) -> None:
+        self._store.replace(fresh, int(version))
+        self._version = version
+        self.synced.set()
+
+    def _is_at(self, version: str) -> None:
+        self._version = version
+        self._store.watched = max(self._store.watched, int(version))
 
 
 def _key(obj: Json) -> str:
