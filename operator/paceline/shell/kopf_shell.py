@@ -36,6 +36,9 @@ with _hidden("kubernetes"):
     import kopf
     from kopf._core.engines.peering import Identity
 
+# Objects of one answer when what is there is read.
+CHUNK = 500
+
 OnEvent = Callable[[dict[str, Any], bool], None]
 
 
@@ -79,6 +82,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 300
     chosen.watching.client_timeout = 330
     chosen.watching.connect_timeout = 10
+    # By default all objects come in one answer, which is kept several times over: bytes, text, objects, a task for each of these.
+    chosen.watching.chunk_size = CHUNK
     # kopf keeps a task for every object that had an event lately; at the end it waits for them.
     chosen.queueing.idle_timeout = 1
     chosen.queueing.exit_timeout = 0.5
