@@ -20,6 +20,8 @@ from bench.operator_process import OperatorProcess
 from bench.outside import descriptors, resident_mib, until
 from bench.steps import PATIENCE_SECONDS, bring_back, create, namespaces, restart_api_server, settled, workers
 from bench.wire import Wire
+from devcluster import controlplane
+from devcluster.process import Process
 from paceline.api import API_VERSION, PLURAL
 from paceline.kube.client import ApiError, Client, Json
 from paceline.kube.reflector import Reflector, Store
@@ -219,11 +221,14 @@ class Churn:
                 await fault()
 
     async def _as_a_kubelet(self) -> None:
-        """Starts the operator again where it has ended."""
+        """Starts again what has ended: the operator, and the scheduler, which may end itself after an API server's kill."""
         while True:
             await asyncio.sleep(0.5)
             if self._operator.ended():
                 self._operator.launch()
+            if Process("kube-scheduler").pid() is None:
+                self.outcome.faults["scheduler ended itself"] += 1
+                await asyncio.to_thread(controlplane.start_scheduler)
 
     async def _lose_a_worker(self) -> None:
         await self._lose(await workers(self._client))

@@ -59,7 +59,7 @@ def start(node_grace: str) -> None:
         Process("etcd").start([*prefix, program("etcd"), *_etcd()])
         start_api_server()
         manager.start(_controller_manager(node_grace))
-        Process("kube-scheduler").start([*prefix, program("kube-scheduler"), *_scheduler()])
+        start_scheduler()
         wait_for(_default_account, 60, "the controller manager", manager.log)
 
 
@@ -68,6 +68,11 @@ def start_api_server() -> None:
     process = Process("kube-apiserver")
     process.start([*inside(CONTROL_PLANE_NETNS), program("kube-apiserver"), *_apiserver()])
     wait_for(healthy_api, 90, "the API server", process.log)
+
+
+def start_scheduler() -> None:
+    """Where it is not running: it ends itself where a pod is not as it remembers, which an API server's kill can bring about."""
+    Process("kube-scheduler").start([*inside(CONTROL_PLANE_NETNS), program("kube-scheduler"), *_scheduler()])
 
 
 def restart_controller_manager(*flags: str) -> None:
