@@ -33,7 +33,8 @@ JOBS_A_MINUTE = 30
 FAULT_SECONDS, SAMPLE_SECONDS = 20.0, 10.0
 # How long the operator serves the series of a job that has ended: short, so that their number comes to rest.
 FLAGS = ["--finished-series-seconds=60"]
-TTL_SECONDS = 20
+# Longer than anything keeps us from hearing how a job ended.
+TTL_SECONDS = 120
 # Of one kind, how many of ten jobs: what becomes of them, and what they have of their own.
 KINDS = {"Succeeded": 5, "elastic": 2, "Failed": 1, "resumed": 1, "deleted": 1}
 # Memory and series, of the run's last quarter, may be so much more than of its second.
@@ -193,6 +194,8 @@ class Churn:
     async def _ended(self) -> None:
         """Every job came to what it should, its pods are what they should be, and with the jobs all goes."""
         names = set(self._expected)
+        for name in names - self._there - set(self._came_to):
+            await _surely(partial(self._unheard, name))
         await until("every job has ended", lambda: names <= set(self._came_to), PATIENCE_SECONDS, pause=0.2)
         await settled(self._operator)
         wrong = self.outcome.wrong
@@ -205,6 +208,16 @@ class Churn:
         await until("all that was the jobs' is gone", lambda: not self._there, PATIENCE_SECONDS, pause=0.2)
         await asyncio.sleep(5)  # what belonged to the last of them is collected a moment later
         wrong += [f"{name}: left over" for name in kube.leftovers(NAMESPACE)]
+
+    async def _unheard(self, name: str) -> None:
+        """Of a job that nothing was heard of: it came and was deleted while nothing was told, or is about to be told of."""
+
+        try:
+            await self._client.get(f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{PLURAL}/{name}")
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            self._came_to.setdefault(name, "deleted")
 
     # -- what breaks -----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 PAGE = 500
 # The server ends a watch after this; a new one starts where it ended. Bookmarks come about once a minute in between.
 WATCH_SECONDS = 240
-BACKOFF_MAX_SECONDS = 10.0
+FIRST_DELAY_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 10.0
 # A watch that begins with all that is there, and says when it has told it (KEP-3157): an object at a time, where a list is made,
 # sent and read as a whole (ADR 17).
 FROM_THE_START = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
@@ -107,17 +107,17 @@ class Reflector(Generic[R]):
         self._version = ""
         # Does the server tell of what is there by a watch, too? From Kubernetes 1.34 on it does.
         self._streams = True
+        # Seconds until the next try, if this one fails.
+        self._delay = FIRST_DELAY_SECONDS
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled. Nothing that the network or the server does ends it."""
-        delay = 0.5
         while True:
             try:
                 if not self._version and not self._streams:
                     await self._list()
                 await self._watch()
-                delay = 0.5
             except ApiError as error:
                 if error.code == 410:  # the server has forgotten our version
                     self._version = ""
@@ -125,13 +125,14 @@ class Reflector(Generic[R]):
                 if error.code == 422 and not self._version and self._streams:
                     self._streams = False
                     continue
-                log.warning("watch of %s: %s; again in %.1f s", self._path, error, delay)
-                await asyncio.sleep(delay * (0.5 + random.random()))
-                delay = min(delay * 2, BACKOFF_MAX_SECONDS)
+                await self._wait(str(error))
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-                log.warning("watch of %s: %r; again in %.1f s", self._path, error, delay)
-                await asyncio.sleep(delay * (0.5 + random.random()))
-                delay = min(delay * 2, BACKOFF_MAX_SECONDS)
+                await self._wait(repr(error))
+
+    async def _wait(self, why: str) -> None:
+        log.warning("watch of %s: %s; again in %.1f s", self._path, why, self._delay)
+        await asyncio.sleep(self._delay * (0.5 + random.random()))
+        self._delay = min(self._delay * 2, BACKOFF_MAX_SECONDS)
 
     async def _list(self) -> None:
         fresh: dict[str, R] = {}
@@ -156,6 +157,7 @@ class Reflector(Generic[R]):
         seconds = WATCH_SECONDS + random.randrange(60)
         async for event in self._client.watch(self._path, seconds, **start, **self._params):
             self._alive()
+            self._delay = FIRST_DELAY_SECONDS
             kind, obj = event["type"], event["object"]
             version = obj["metadata"]["resourceVersion"]
             if kind == "BOOKMARK":
