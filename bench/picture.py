@@ -50,6 +50,7 @@ def draw_versus(results: Mapping[str, Any], to: Path) -> None:
     """``results`` are what `versus --json` wrote; the first system measured is at the top."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     names = list(dict.fromkeys(name for run in results["runs"] for name in run["systems"]))
     figure = Figure(figsize=(12, 0.9 + 0.28 * len(names)), layout="constrained")
@@ -72,6 +73,7 @@ def draw_versus(results: Mapping[str, Any], to: Path) -> None:
             axes.set_xlim(left=0)
         else:
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())  # of less than a decade it would name every tick
         axes.grid(axis="x", alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7)
