@@ -16,6 +16,7 @@ from bench.peers.system import COMMAND, IMAGE, REQUESTS
 from bench.peers.systems import BASE, SYSTEMS
 from bench.seen import Workers
 from devcluster import paths
+from paceline.kube.reflector import INITIAL_EVENTS_END
 from tests.kube import KWOK_TOLERATION
 
 Json = dict[str, Any]
@@ -111,10 +112,9 @@ class _Cluster:
     def __init__(self, *events: tuple[str, str, str]) -> None:
         self._events = events
 
-    async def get(self, path: str, **params: str) -> Json:
-        return {"metadata": {"resourceVersion": "1"}, "items": []}
-
     async def watch(self, path: str, seconds: int, **params: str) -> AsyncIterator[Json]:
+        nothing_is_there = {"resourceVersion": "1", "annotations": {INITIAL_EVENTS_END: "true"}}
+        yield {"type": "BOOKMARK", "object": {"metadata": nothing_is_there}}
         for version, (kind, name, phase) in enumerate(self._events, 2):
             meta = {"namespace": "n", "name": name, "resourceVersion": str(version), "labels": {"job": "j"}}
             yield {"type": kind, "object": {"metadata": meta, "status": {"phase": phase}}}
