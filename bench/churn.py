@@ -211,7 +211,6 @@ class Churn:
 
     async def _unheard(self, name: str) -> None:
         """Of a job that nothing was heard of: it came and was deleted while nothing was told, or is about to be told of."""
-
         try:
             await self._client.get(f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{PLURAL}/{name}")
         except ApiError as error:
