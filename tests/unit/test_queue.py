@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,6 +169,18 @@ async def test_a_key_wakes_one_of_those_who_wait_and_all_keys_are_taken():
     assert len(queue) == 0
     for task in workers:
         task.cancel()
+
+
+def test_what_is_due_at_once_and_what_comes_before_it_are_taken_on_the_operators_loop():
+    async def both() -> list[str]:
+        queue = Queue(time.monotonic)
+        taken = asyncio.gather(take(queue), take(queue))
+        await asyncio.sleep(0.05)  # both wait
+        queue.add_after("now", 0)
+        queue.add_after("before", -1)
+        return await taken
+
+    assert sorted(uvloop.run(both())) == ["before", "now"]
 
 
 async def test_a_waiter_that_is_cancelled_when_it_was_just_woken_leaves_the_key_to_another():

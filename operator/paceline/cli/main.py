@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from datetime import UTC, datetime
@@ -84,7 +83,9 @@ def operator(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the operator (the chart does this)."""
-    from paceline.controller.prometheus import Source  # the other commands need none of these
+    import uvloop  # the other commands need none of these
+
+    from paceline.controller.prometheus import Source
     from paceline.render.guards import fence
     from paceline.shell import logging, operator
 
@@ -106,7 +107,7 @@ def operator(
         identity=identity,
         pod_ip=pod_ip,
     )
-    raise typer.Exit(asyncio.run(operator.serve(options, catalogue(), catalogue("methods"))))
+    raise typer.Exit(uvloop.run(operator.serve(options, catalogue(), catalogue("methods"))))
 
 
 @app.command()

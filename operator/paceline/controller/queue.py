@@ -34,7 +34,7 @@ class Queue:
         self._order = itertools.count()
         # Who waits in take(), in order: each key wakes one of them, not all (ADR 13).
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: tuple[float, asyncio.Handle] | None = None
 
     def __len__(self) -> int:
         return len(self._dirty.keys() - self._in_flight.keys())
@@ -127,11 +127,13 @@ class Queue:
         """One timer for all delayed keys: the earliest."""
         loop = asyncio.get_running_loop()
         when = loop.time() + max(seconds, 0.0)
-        if self._timer is not None and self._timer.when() <= when:
-            return
         if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_at(when, self._time)
+            due, handle = self._timer
+            if due <= when:
+                return
+            handle.cancel()
+        # uvloop's handle of what is due at once does not know when.
+        self._timer = when, loop.call_at(when, self._time)
 
     def _time(self) -> None:
         self._timer = None
