@@ -38,14 +38,17 @@ def checkouts(revisions: Sequence[str], folder: Path) -> Iterator[dict[str, Path
 async def compare(
     client: Client, sources: Mapping[str, Path], work: Workload, rounds: int, log: Path
 ) -> AsyncIterator[tuple[str, scenarios.Figures]]:
-    """Figures as they come. Every other round goes backwards: a machine that slows down slows all of them."""
+    """Figures as they come. Every other round goes backwards: a machine that slows down slows all of them.
+
+    Raises RuntimeError where an operator ends.
+    """
     order = list(sources)
     for _ in range(rounds):
         for name in order:
             operator = OperatorProcess(log, source=sources[name])
             await operator.start()
             try:
-                yield name, await scenarios.start_and_losses(client, operator, work)
+                yield name, await operator.during(scenarios.start_and_losses(client, operator, work))
             finally:
                 operator.stop()
         order.reverse()
