@@ -77,7 +77,7 @@ class Operator:
         return (self._folder / f"operator-{self._number}.log").read_text(encoding="utf-8")
 
     def requests(self) -> dict[str, int]:
-        return requests(self.metrics_url)
+        return requests(self.metrics())
 
     def stop(self) -> None:
         if self._process and self._process.poll() is None:

@@ -52,7 +52,11 @@ class Metrics:
 
     def page(self) -> bytes:
         """All series, as Prometheus reads them."""
-        return b"".join((generate_latest(self.registry), *(page() for page in self.pages)))
+        return b"".join((self.own(), *(page() for page in self.pages)))
+
+    def own(self) -> bytes:
+        """The operator's, without those of jobs: few, however many jobs there are."""
+        return generate_latest(self.registry)
 
     def api_request(self, verb: str, code: int) -> None:
         self.api_requests.labels(verb, str(code)).inc()

@@ -43,6 +43,7 @@ class Health:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._serve_metrics)
+        app.router.add_get("/metrics/operator", self._serve_own_metrics)
         return app
 
     async def _healthz(self, request: web.Request) -> web.Response:
@@ -55,8 +56,14 @@ class Health:
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
         # Thousands of jobs are megabytes: the loop must not stand still meanwhile.
-        body = await asyncio.to_thread(self._metrics.page)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return _metrics_page(await asyncio.to_thread(self._metrics.page))
+
+    async def _serve_own_metrics(self, request: web.Request) -> web.Response:
+        return _metrics_page(self._metrics.own())
+
+
+def _metrics_page(body: bytes) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def listen(health: Health, port: int) -> web.AppRunner:
