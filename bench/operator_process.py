@@ -65,7 +65,7 @@ class OperatorProcess:
         self.stop(signal.SIGKILL)
         began = time.monotonic()
         self._process, self._url = standby._process, standby._url
-        await until("the queue is empty", lambda: self.has_caught_up(jobs), patience)
+        await until("the queue is empty", lambda: self.has_caught_up(jobs), patience, pause=0.1)
         return time.monotonic() - began
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
