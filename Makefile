@@ -53,7 +53,7 @@ monitoring: env ## Alerts and recording rules by promtool, dashboards by Grafana
 trainer: env ## The trainer on this machine: CPU, gloo, two processes
 	$(PYTEST) -q -n 2 --dist loadfile tests/trainer $(SLOWEST)
 
-devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut wires, nothing left over
+devcluster-test: prometheus ## The embedded cluster itself: repair after kill -9, cut wires, nothing left over
 	$(PYTEST) -q tests/devcluster
 
 cluster-test: env ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
@@ -63,7 +63,7 @@ cluster-test: env ## A real API server with kwok nodes: every transition, refusa
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 20
 	$(ON_CLUSTER) $(PYTEST) -q tests/scale $(SLOWEST)
 
-e2e: env ## Real kubelets, real torchrun, the examples as they stand
+e2e: prometheus ## Real kubelets, real torchrun, the examples as they stand
 	$(DEVCLUSTER) down
 	$(MAKE) -s cluster-up image
 	$(ON_CLUSTER) $(PYTEST) -q -n 2 --dist loadfile tests/e2e -m "not alone and not network_policies" $(SLOWEST)
@@ -145,11 +145,14 @@ image: env ## Build the operator's and the trainer's image and bring them to the
 	$(DEVCLUSTER) load-image $$refs
 
 ##@ Environment
-.PHONY: env help
+.PHONY: env prometheus help
 env: ## The Python environment in .venv
 	@command -v uv >/dev/null || python3 -m pip install -q uv==$(UV_VERSION)
 	@[ -x $(BIN)/python ] || echo "installing the Python environment (torch among it: about 3 GB to fetch, 2-4 minutes the first time)"
 	@uv sync -q --frozen
+
+prometheus: env ## Prometheus and promtool, which tests on a cluster need: its network has no way to a mirror
+	@$(BIN)/python -c "from devcluster import packages; packages.install({'promtool': 'prometheus'})"
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
