@@ -53,10 +53,10 @@ monitoring: env ## Alerts and recording rules by promtool, dashboards by Grafana
 trainer: env ## The trainer on this machine: CPU, gloo, two processes
 	$(PYTEST) -q -n 2 --dist loadfile tests/trainer $(SLOWEST)
 
-devcluster-test: prometheus ## The embedded cluster itself: repair after kill -9, cut wires, nothing left over
+devcluster-test: env ## The embedded cluster itself: repair after kill -9, cut wires, nothing left over
 	$(PYTEST) -q tests/devcluster
 
-cluster-test: env ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
+cluster-test: prometheus ## A real API server with kwok nodes: every transition, refusals, kubectl and Helm
 	$(DEVCLUSTER) down
 	$(DEVCLUSTER) up --nodes 0 --kwok-nodes 4 --monitors
 	$(ON_CLUSTER) $(PYTEST) -q tests/cluster $(SLOWEST) $(ARGS)
