@@ -110,7 +110,9 @@ class Server:
             self.refused += 1
             raise ApiError(409, "Conflict", "the object has been modified")
         self.written.set()
-        return {**self.job, "status": patch["status"]}
+        self.answer = {**self.job, "status": patch["status"]}
+        self.answer["metadata"] = {**self.job["metadata"], "resourceVersion": str(patch["metadata"]["resourceVersion"]) + "0"}
+        return self.answer
 
 
 async def test_events_are_told_once_though_a_status_is_refused(job_of):
@@ -122,16 +124,39 @@ async def test_events_are_told_once_though_a_status_is_refused(job_of):
     controller = Controller(server, Installation("trainer:1"), {}, Metrics(), lambda: 1_800_000_000.0)
     async with asyncio.timeout(10):
         work = asyncio.create_task(controller.run())
+        controller.job_event(job, deleted=False)
         while not server.refused:
-            controller.job_event(job, deleted=False)
             await asyncio.sleep(0)
         assert server.events == []
-        controller.job_event(job, deleted=False)
+        controller.job_event({**job, "metadata": {**job["metadata"], "resourceVersion": "2"}}, deleted=False)
         await server.written.wait()
         while not server.events:
             await asyncio.sleep(0)
     assert server.events == ["CheckpointsDoNotLast"]
     work.cancel()
+
+
+async def test_what_it_has_written_itself_is_no_news_when_the_watch_tells_of_it():
+    meta = {"name": "job", "namespace": "default", "uid": "u", "resourceVersion": "1", "generation": 1}
+    spec = {"image": "torch:1", "command": ["torchrun"]}
+    job = {"metadata": {**meta, "creationTimestamp": "2026-11-23T10:00:00Z"}, "spec": spec, "status": {}}
+    server = Server(job)
+    server.refused = 1
+    controller = Controller(server, Installation("trainer:1"), {}, Metrics(), lambda: 1_800_000_000.0)
+    controller.job_event(job, deleted=False)
+    async with asyncio.timeout(10):
+        work = asyncio.create_task(controller.run())
+        # It looks again by itself where more may follow from what it wrote.
+        while b'paceline_reconcile_total{result="success"} 2.0' not in controller.metrics.own():
+            await asyncio.sleep(0)
+    work.cancel()
+    assert len(controller.queue) == 0
+    for known in (job, server.answer):
+        controller.job_event(known, deleted=False)
+        assert len(controller.queue) == 0, "as old as what is known, or older"
+    changed = {**server.answer, "metadata": {**server.answer["metadata"], "resourceVersion": "99"}}
+    controller.job_event(changed, deleted=False)
+    assert len(controller.queue) == 1
 
 
 def test_what_may_wait_for_company(world):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.plan.urgency import may_wait
+
 EVENTS = [
     "schedule",
     "run",
@@ -61,6 +63,23 @@ def test_any_history_keeps_the_promises(make_world, events, elastic):
             assert not elastic or status.nodes.desired in elastic.get("allowedNodes", range(1, 5))
             assert status.active_since is not None
         assert status.failures is None or len(status.failures) <= 10
+
+
+@given(events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=40), elastic=ELASTIC)
+def test_nothing_follows_from_a_status_that_may_wait(make_world, events, elastic):
+    """So that the operator need not look again when it has written one."""
+    world = make_world(**({"elastic": elastic} if elastic else {}))
+    for what, which in events:
+        _happen(world, what, which)
+        for _ in range(20):
+            before, pods, read = world.job.status, dict(world.pods), (world.seen.logs, world.seen.warnings)
+            world.step()
+            if world.job.status == before:
+                break
+            if may_wait(before, world.job.status) and (pods, read) == (world.pods, (world.seen.logs, world.seen.warnings)):
+                written = world.job.status
+                again = world.step()
+                assert (again.status, again.actions) == (written, ())
 
 
 @given(order=st.permutations([0, 1, 2]))

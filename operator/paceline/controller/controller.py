@@ -120,6 +120,9 @@ class Controller:
         if deleted:
             self._forget(key, uid)
             return
+        known = self._jobs.get(uid)
+        if known is not None and int(meta["resourceVersion"]) <= int(known.job.metadata.resource_version):
+            return  # our own write, whose answer came before the watch told of it
         try:
             job = TrainingJob.parse(obj)
         except ValidationError as error:  # only an object stored under an older schema can be invalid
@@ -315,6 +318,8 @@ class Controller:
         entry.patched_at = self._clock()
         self._settle(entry, departed)
         self._keep(job.metadata.uid, TrainingJob.parse(answer))
+        if not may_wait(job.status, status):
+            self.queue.add(job.key)  # more may follow from it
         return True
 
     @staticmethod
