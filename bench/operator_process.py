@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.outside import page, until
 from tests.kube import ROOT, requests
 
 _PORTS = itertools.count(18190)
+T = TypeVar("T")
 
 
 class OperatorProcess:
@@ -49,9 +50,9 @@ class OperatorProcess:
         self._url = f"http://127.0.0.1:{port}/metrics"
 
     async def start(self) -> None:
-        """Raises TimeoutError where it does not come to lead."""
+        """Raises TimeoutError where it does not come to lead, RuntimeError where it ends."""
         self.launch()
-        await until(f"the operator leads (its log: {self._log})", self.leads, 60)
+        await self.during(until(f"the operator leads (its log: {self._log})", self.leads, 60))
 
     async def stand_by(self) -> None:
         """Raises TimeoutError where it does not come up beside the one that leads."""
@@ -76,7 +77,7 @@ class OperatorProcess:
     def ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
-    async def during(self, work: Coroutine[Any, Any, dict[str, float]]) -> dict[str, float]:
+    async def during(self, work: Coroutine[Any, Any, T]) -> T:
         """What the work comes to. Raises RuntimeError where the operator ends before it: what it waits for never comes then."""
         task = asyncio.create_task(work)
         try:

@@ -13,6 +13,7 @@ import yaml
 from bench import compare
 from bench.churn import KINDS, arrivals, grown
 from bench.figures import ALL, Spread, outside, ranges, read_ranges, spreads
+from bench.operator_process import OperatorProcess
 from bench.wire import Wire
 from bench.workloads import PODS_A_NAMESPACE, WORKLOADS
 from tests.kube import ROOT
@@ -117,6 +118,34 @@ def test_versions_are_told_with_their_spread_and_as_a_ratio_to_the_first():
         "| --- | --- | --- |",
         "| CPU a pod (ms) | 5 (4 to 6) | 2.5 (2 to 3, 0.50×) |",
     ]
+
+
+def test_where_an_operator_ends_nothing_is_waited_for_any_longer(tmp_path):
+    program = tmp_path / "operator/paceline/__main__.py"
+    program.parent.mkdir(parents=True)
+    program.write_text("import time\n\ntime.sleep(0.5)\n")
+    ended = False
+
+    async def work() -> None:
+        nonlocal ended
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended = True
+
+    async def lives() -> None:
+        operator = OperatorProcess(tmp_path / "log", source=tmp_path)
+        with pytest.raises(RuntimeError, match="has ended"):
+            await operator.start()
+        operator.launch()
+        with pytest.raises(RuntimeError, match="has ended"):
+            await operator.during(work())
+        versions = compare.compare(None, {"broken": tmp_path}, WORKLOADS["two-hundred"], 1, tmp_path / "log")
+        with pytest.raises(RuntimeError, match="has ended"):
+            await anext(versions)
+
+    asyncio.run(asyncio.wait_for(lives(), 60))
+    assert ended, "what it was doing is put away"
 
 
 def test_a_revision_is_checked_out_while_it_is_compared_and_gone_afterwards(tmp_path):

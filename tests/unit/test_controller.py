@@ -111,7 +111,10 @@ class Server:
             raise ApiError(409, "Conflict", "the object has been modified")
         self.written.set()
         self.answer = {**self.job, "status": patch["status"]}
-        self.answer["metadata"] = {**self.job["metadata"], "resourceVersion": str(patch["metadata"]["resourceVersion"]) + "0"}
+        self.answer["metadata"] = {
+            **self.job["metadata"],
+            "resourceVersion": str(patch["metadata"]["resourceVersion"]) + "0",
+        }
         return self.answer
 
 

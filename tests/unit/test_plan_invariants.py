@@ -76,7 +76,10 @@ def test_nothing_follows_from_a_status_that_may_wait(make_world, events, elastic
             world.step()
             if world.job.status == before:
                 break
-            if may_wait(before, world.job.status) and (pods, read) == (world.pods, (world.seen.logs, world.seen.warnings)):
+            if may_wait(before, world.job.status) and (pods, read) == (
+                world.pods,
+                (world.seen.logs, world.seen.warnings),
+            ):
                 written = world.job.status
                 again = world.step()
                 assert (again.status, again.actions) == (written, ())
