@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.cost.lookup import Host
 from paceline.plan.urgency import may_wait
+from tests.unit.conftest import WHOLE
 
 EVENTS = [
     "schedule",
@@ -65,10 +67,17 @@ def test_any_history_keeps_the_promises(make_world, events, elastic):
         assert status.failures is None or len(status.failures) <= 10
 
 
-@given(events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=40), elastic=ELASTIC)
-def test_nothing_follows_from_a_status_that_may_wait(make_world, events, elastic):
-    """So that the operator need not look again when it has written one."""
-    world = make_world(**({"elastic": elastic} if elastic else {}))
+@given(
+    events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=40),
+    elastic=ELASTIC,
+    budget=st.sampled_from([None, "Warn", "Suspend", "Fail"]),
+)
+def test_nothing_follows_from_a_status_that_may_wait(make_world, events, elastic, budget):
+    """So that the operator need not look again when it has written one; with prices, which a node that comes back has lost."""
+    cost = {"budget": {"maxUSD": "20", "onExceed": budget}} if budget else {}
+    world = make_world(cost=cost, **({"elastic": elastic} if elastic else {}))
+    for name in ("n1", "n2", "n3", "n4"):
+        world.set_node(name, host=Host(override="36", has=WHOLE))
     for what, which in events:
         _happen(world, what, which)
         for _ in range(20):
